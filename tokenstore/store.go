@@ -1,0 +1,74 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"iter"
+)
+
+// Version identifies one stored state of a key; the zero Version means "absent". A Version never
+// comes back for a different value of the key, not even after deletion. It may be derived from the
+// value or be the value itself (a two-column table needs no counter), so it must never be logged.
+type Version string
+
+// Store keeps opaque values under keys and changes them by compare-and-swap. That is all the
+// renewal engine asks of a place where grants live: leases, retries and conflicts are its own work.
+//
+// Every implementation MUST keep these rules; package storetest checks them.
+//
+//   - A Store is safe for concurrent use by goroutines. Two Stores opened over one place, in one
+//     process or in several, behave as one.
+//   - Keys are arbitrary strings: slashes, NUL, a thousand bytes. Two different keys never meet.
+//   - The caller owns the slices it passes and the slices it gets: a Store keeps no reference to
+//     either.
+//   - A call returns soon after its context ends, with the context's error. A Swap that ended
+//     this way, or with any error other than ErrConflict, may have taken effect or may still.
+//   - A damaged value is an error. It is never taken for an absent one, nor overwritten.
+//   - An error never contains a value or a version.
+//
+// Optional abilities are found by assertion: Lister, Waiter, Liveness.
+type Store interface {
+	// Load returns the value under key and its version, or an error that wraps ErrNotFound.
+	Load(ctx context.Context, key string) ([]byte, Version, error)
+
+	// Swap replaces the value under key if the key is still at version old (the zero Version: if
+	// it is absent) and returns the new version. Otherwise it returns an error that wraps
+	// ErrConflict, and nothing has changed. An empty value deletes; the version returned is then
+	// the zero one. When Swap returns nil the change is durable: it outlives a crash of the
+	// process and, where the medium can promise that, of the machine.
+	Swap(ctx context.Context, key string, old Version, value []byte) (Version, error)
+}
+
+// Lister is the optional ability of a Store to say which keys it holds.
+type Lister interface {
+	// Keys yields the keys that start with prefix, in no particular order. A key that comes or
+	// goes meanwhile may be yielded or not. An error is yielded last, with an empty key.
+	Keys(ctx context.Context, prefix string) iter.Seq2[string, error]
+}
+
+// Waiter is the optional ability of a Store to tell of a change. Without it the renewal engine polls.
+type Waiter interface {
+	// Wait returns nil once the key is at another version than not. It may return early, for no
+	// reason; the caller loads and looks. When ctx ends first it returns the context's error.
+	Wait(ctx context.Context, key string, not Version) error
+}
+
+// Liveness is the optional ability of a Store whose users all run on one machine to tell a
+// living holder of a lease from a dead one, by a lock that the operating system takes away from a
+// dead process. It is a hint that shortens a wait, never what keeps a grant safe.
+type Liveness interface {
+	// Hold takes the lock called name, which nobody else holds, and keeps it until release is
+	// called or the process dies. The name is a file-name-safe word made by the caller.
+	Hold(ctx context.Context, name string) (release func(), err error)
+
+	// Held reports whether somebody alive holds the lock called name.
+	Held(ctx context.Context, name string) (bool, error)
+}
+
+var (
+	// ErrNotFound says that a key is absent.
+	ErrNotFound = errors.New("tokenstore: not found")
+
+	// ErrConflict says that a key was not at the version that a Swap expected; nothing changed.
+	ErrConflict = errors.New("tokenstore: the value has changed since it was loaded")
+)
