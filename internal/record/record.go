@@ -1,0 +1,151 @@
+// Package record is the form in which a grant lies in a store: versioned JSON. Members that this
+// version of the program does not know survive a round trip, at every level; a record of a newer
+// format is refused, so that an older program never overwrites what it does not understand.
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+)
+
+// format is the newest record format that this package reads, and the one it writes.
+const format = 1
+
+// Record is one grant and who is renewing it. A Record in use by several goroutines is not changed:
+// writers change a Clone.
+type Record struct {
+	// Grant is a random id, new at every login.
+	Grant string `json:"grant"`
+	// Generation is the number of the lease under which the tokens were received. Within a grant the
+	// higher one wins.
+	Generation uint64 `json:"generation"`
+	// Leases is the number of the newest lease. It only grows.
+	Leases uint64 `json:"leases"`
+	// Lease is the right to spend the refresh token; nil when nobody holds it.
+	Lease *Lease `json:"lease,omitempty"`
+	// Mark says that the server has refused the tokens of this generation.
+	Mark *Mark `json:"mark,omitempty"`
+
+	RefreshToken string                     `json:"refresh_token,omitempty"`
+	Access       map[string]*Access         `json:"access,omitempty"` // by resource; "" when none was named
+	IDToken      string                     `json:"id_token,omitempty"`
+	Subject      string                     `json:"sub,omitempty"`
+	Scopes       []string                   `json:"scopes,omitempty"`
+	Extra        map[string]json.RawMessage `json:"extra,omitempty"`   // what else the server sent
+	Adopted      string                     `json:"adopted,omitempty"` // SHA-256 of the token that Adopt was given
+
+	unknown unknown
+}
+
+// Access is one access token. Its times are wall-clock times as the server counts them.
+type Access struct {
+	Token     string    `json:"token"`
+	Type      string    `json:"type"`
+	Issued    time.Time `json:"issued"`
+	Expiry    time.Time `json:"expiry,omitzero"`     // zero: the server did not say
+	RefreshAt time.Time `json:"refresh_at,omitzero"` // zero: the server did not say
+
+	unknown unknown
+}
+
+// Lease is the right to spend the refresh token of a record, for a while.
+type Lease struct {
+	Owner   string        `json:"owner"`            // one Client in one process
+	Attempt string        `json:"attempt"`          // one renewal of that Client
+	Beat    uint64        `json:"beat,omitempty"`   // grows when the lease is extended
+	Length  time.Duration `json:"length_ns"`        // dead when unchanged for so long
+	Living  bool          `json:"living,omitempty"` // the holder keeps a liveness lock named after Attempt
+
+	unknown unknown
+}
+
+// Mark remembers a refusal by the server.
+type Mark struct {
+	Verdict     Verdict   `json:"verdict"`
+	Code        string    `json:"code,omitempty"` // RFC 6749 §5.2, as the server sent it
+	Description string    `json:"description,omitempty"`
+	At          time.Time `json:"at"`
+
+	unknown unknown
+}
+
+// Verdict is how sure a refusal is.
+type Verdict string
+
+const (
+	// Doubted: refused once in unclear words; to be asked once more, later.
+	Doubted Verdict = "doubted"
+	// Presumed: refused twice in unclear words. Holds for a while.
+	Presumed Verdict = "presumed"
+	// Dead: the server said invalid_grant.
+	Dead Verdict = "dead"
+)
+
+// ErrNewer says that a record was written by a newer program.
+var ErrNewer = errors.New("the stored grant was written by a newer version of this program; upgrade this one, or log in under another key")
+
+// Clone returns a copy that can be changed without changing r.
+func (r *Record) Clone() *Record {
+	c := *r
+	if r.Lease != nil {
+		lease := *r.Lease
+		c.Lease = &lease
+	}
+	c.Access = maps.Clone(r.Access)
+	c.Scopes = slices.Clone(r.Scopes)
+	c.Extra = maps.Clone(r.Extra)
+	return &c
+}
+
+// WithLease returns a copy of r under the next lease.
+func (r *Record) WithLease(l Lease) *Record {
+	c := r.Clone()
+	c.Leases++
+	c.Lease = &l
+	return c
+}
+
+// Decode reads what Encode wrote. Its errors never show the content.
+func Decode(data []byte) (*Record, error) {
+	var head struct {
+		Format int `json:"evergrant"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, damaged(err)
+	}
+	if head.Format > format {
+		return nil, ErrNewer
+	}
+	r := new(Record)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, damaged(err)
+	}
+	if head.Format < 1 || r.Grant == "" {
+		return nil, errors.New("the stored value is not a grant; delete it or use another key")
+	}
+	return r, nil
+}
+
+// damaged describes a decoding error by its place alone: its own text may quote the content.
+func damaged(err error) error {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("the stored grant is damaged at byte %d; restore it, or log out and log in again", syntax.Offset)
+	}
+	return errors.New("the stored grant is damaged; restore it, or log out and log in again")
+}
+
+// Encode writes r as JSON.
+func (r *Record) Encode() ([]byte, error) { return json.Marshal(r) }
+
+// Format implements fmt.Formatter: a record shows no token under any verb.
+func (r *Record) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "record(generation %d, lease %d)", r.Generation, r.Leases)
+}
+
+// LogValue implements slog.LogValuer.
+func (r *Record) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }

@@ -1,0 +1,108 @@
+package record_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/internal/record"
+)
+
+func full() *record.Record {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return &record.Record{
+		Grant: "g1", Generation: 7, Leases: 9,
+		Lease:        &record.Lease{Owner: "o", Attempt: "a", Beat: 2, Length: 15 * time.Second, Living: true},
+		Mark:         &record.Mark{Verdict: record.Dead, Code: "invalid_grant", Description: "gone", At: at},
+		RefreshToken: "SECRET-RT",
+		Access: map[string]*record.Access{
+			"":                    {Token: "SECRET-AT", Type: "Bearer", Issued: at, Expiry: at.Add(time.Hour)},
+			"https://api.example": {Token: "SECRET-AT2", Type: "Bearer", Issued: at, RefreshAt: at.Add(time.Minute)},
+		},
+		IDToken: "SECRET-ID", Subject: "alice", Scopes: []string{"a", "b"},
+		Extra: map[string]json.RawMessage{"tenant": json.RawMessage(`"t"`)}, Adopted: "00ff",
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	data, err := full().Encode()
+	require.NoError(t, err)
+	got, err := record.Decode(data)
+	require.NoError(t, err)
+	require.Equal(t, full(), got)
+}
+
+func TestUnknownMembersSurviveAtEveryLevel(t *testing.T) {
+	const in = `{"evergrant":1,"grant":"g","generation":1,"leases":1,"future":{"x":1},
+		"lease":{"owner":"o","attempt":"a","length_ns":1,"colour":"red"},
+		"mark":{"verdict":"dead","at":"2026-01-02T03:04:05Z","why":"because"},
+		"access":{"r":{"token":"t","type":"Bearer","issued":"2026-01-02T03:04:05Z","bound":[1]}}}`
+	r, err := record.Decode([]byte(in))
+	require.NoError(t, err)
+	out, err := r.Clone().Encode()
+	require.NoError(t, err)
+	require.JSONEq(t, in, string(out))
+}
+
+func TestRefusals(t *testing.T) {
+	for name, in := range map[string]string{
+		"empty":        ``,
+		"not JSON":     `SECRET`,
+		"cut short":    `{"evergrant":1,"grant":"SECRET`,
+		"no format":    `{"grant":"g"}`,
+		"no grant":     `{"evergrant":1}`,
+		"wrong type":   `{"evergrant":1,"grant":{"SECRET":1}}`,
+		"somebody's":   `{"access_token":"SECRET"}`,
+		"not an objct": `["SECRET"]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := record.Decode([]byte(in))
+			require.Error(t, err)
+			require.NotErrorIs(t, err, record.ErrNewer)
+			require.NotContains(t, err.Error(), "SECRET")
+		})
+	}
+	_, err := record.Decode([]byte(`{"evergrant":2,"grant":7}`))
+	require.ErrorIs(t, err, record.ErrNewer)
+}
+
+func TestCloneSharesNothingThatChanges(t *testing.T) {
+	r := full()
+	c := r.Clone()
+	c.Lease.Beat, c.Access[""], c.Scopes[0], c.Extra["tenant"] = 99, nil, "z", nil
+	require.Equal(t, full(), r)
+}
+
+func TestShowsNoToken(t *testing.T) {
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "record", full())
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&log, verb, full())
+	}
+	require.NotContains(t, log.String(), "SECRET")
+	require.NotContains(t, log.String(), fmt.Sprintf("%x", "SECRET"))
+}
+
+func FuzzDecode(f *testing.F) {
+	data, err := full().Encode()
+	require.NoError(f, err)
+	f.Add(data)
+	f.Add([]byte(`{"evergrant":1,"grant":"g","access":{"":null},"lease":null,"mark":7}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r, err := record.Decode(in)
+		if err != nil {
+			return
+		}
+		out, err := r.Encode()
+		require.NoError(t, err)
+		again, err := record.Decode(out)
+		require.NoError(t, err)
+		require.Equal(t, r.Grant, again.Grant)
+		require.Equal(t, r.Generation, again.Generation)
+	})
+}

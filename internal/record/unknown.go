@@ -1,0 +1,99 @@
+package record
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"strings"
+)
+
+// unknown holds the members of a JSON object that this version does not know.
+type unknown map[string]json.RawMessage
+
+// The aliases have the fields of their types without the methods, so that encoding/json does not call
+// back into them.
+type (
+	recordFields Record
+	accessFields Access
+	leaseFields  Lease
+	markFields   Mark
+)
+
+// versioned adds the format to the record's own members.
+type versioned struct {
+	Format int `json:"evergrant"`
+	*recordFields
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r *Record) MarshalJSON() ([]byte, error) {
+	return join(versioned{format, (*recordFields)(r)}, r.unknown)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *Record) UnmarshalJSON(data []byte) (err error) {
+	r.unknown, err = split(data, &versioned{recordFields: (*recordFields)(r)})
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a *Access) MarshalJSON() ([]byte, error) { return join((*accessFields)(a), a.unknown) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *Access) UnmarshalJSON(data []byte) (err error) {
+	a.unknown, err = split(data, (*accessFields)(a))
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (l *Lease) MarshalJSON() ([]byte, error) { return join((*leaseFields)(l), l.unknown) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *Lease) UnmarshalJSON(data []byte) (err error) {
+	l.unknown, err = split(data, (*leaseFields)(l))
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (m *Mark) MarshalJSON() ([]byte, error) { return join((*markFields)(m), m.unknown) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *Mark) UnmarshalJSON(data []byte) (err error) {
+	m.unknown, err = split(data, (*markFields)(m))
+	return err
+}
+
+// split decodes data into fields, a pointer to a struct, and returns the members that have no field.
+func split(data []byte, fields any) (unknown, error) {
+	if err := json.Unmarshal(data, fields); err != nil {
+		return nil, err
+	}
+	var rest unknown
+	if err := json.Unmarshal(data, &rest); err != nil {
+		return nil, err
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(fields).Elem()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		delete(rest, name)
+	}
+	if len(rest) == 0 {
+		return nil, nil
+	}
+	return rest, nil
+}
+
+// join encodes fields, a struct, together with the members it does not know.
+func join(fields any, rest unknown) ([]byte, error) {
+	data, err := json.Marshal(fields)
+	if err != nil || len(rest) == 0 {
+		return data, err
+	}
+	var all unknown
+	if err := json.Unmarshal(data, &all); err != nil {
+		return nil, err
+	}
+	known := maps.Clone(all)
+	maps.Copy(all, rest)
+	maps.Copy(all, known)
+	return json.Marshal(all)
+}
