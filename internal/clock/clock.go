@@ -20,13 +20,26 @@ type System struct{}
 
 var start = time.Now()
 
+// century keeps every reading positive, so that a zero Mono can mean "never": a synctest bubble's clock
+// begins long before the process does.
+const century = 100 * 365 * 24 * time.Hour
+
 // Now implements Clock.
 func (System) Now() Reading {
 	now := time.Now()
-	return Reading{Wall: now.Round(0), Mono: now.Sub(start)}
+	return Reading{Wall: now.Round(0), Mono: now.Sub(start) + century}
 }
 
 // Since returns how far the wall clock and the monotonic clock went from then to r.
 func (r Reading) Since(then Reading) (wall, mono time.Duration) {
 	return r.Wall.Sub(then.Wall), r.Mono - then.Mono
+}
+
+// Of returns the clock of the process that uses store: a simulated process brings its own along with
+// its store, every other one has the machine's.
+func Of(store any) Clock {
+	if c, ok := store.(interface{ Clock() Clock }); ok {
+		return c.Clock()
+	}
+	return System{}
 }
