@@ -134,9 +134,9 @@ func Decode(data []byte) (*Record, error) {
 // damaged describes a decoding error by its place alone: its own text may quote the content.
 func damaged(err error) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("the stored grant is damaged at byte %d; restore it, or log out and log in again", syntax.Offset)
+		return fmt.Errorf("the stored grant is damaged at byte %d; restore it, or delete it from the store and log in again", syntax.Offset)
 	}
-	return errors.New("the stored grant is damaged; restore it, or log out and log in again")
+	return errors.New("the stored grant is damaged; restore it, or delete it from the store and log in again")
 }
 
 // Encode writes r as JSON.
