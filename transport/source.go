@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 
 	"golang.org/x/oauth2"
 )
@@ -15,7 +16,10 @@ type Source interface {
 
 	// Renew returns a usable token other than rejected. If rejected was replaced already, by
 	// anyone, it returns the replacement without asking the server. A nil rejected: renew now.
-	// An error that wraps ErrRejected says that no other token is to be had at present because the
-	// resource server rejects fresh ones: the caller of the request then sees that server's answer.
 	Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error)
 }
+
+// ErrRejected is wrapped by an error of Source.Renew to say that no other token is to be had at present,
+// because the resource server rejects even fresh ones: the caller of the request then sees that
+// server's answer instead of an error.
+var ErrRejected = errors.New("the resource server rejects fresh tokens")

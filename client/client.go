@@ -1,0 +1,256 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"net/http"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/machine"
+	"github.com/evergrant/evergrant/internal/secret"
+	"github.com/evergrant/evergrant/tokenstore"
+)
+
+// Client is one OAuth client at one authorization server, for any number of sessions. It is safe for
+// concurrent use. Make one per program and Close it at the end.
+type Client struct {
+	config  Config // without the secret
+	secret  secret.String
+	http    *http.Client // to the authorization server
+	store   tokenstore.Store
+	machine machine.Machine
+	owner   string // names this Client in leases
+
+	metadata metadataCache
+	skew     atomic.Int64 // nanoseconds that the server's clock is ahead of ours
+	tasks    tasks
+
+	mu       sync.Mutex
+	sessions map[string]weak.Pointer[Session] // guarded by mu
+}
+
+// New makes a Client. It validates config and copies it; it does no I/O. Its error joins one
+// *ConfigError for every field that cannot be right.
+func New(config Config) (*Client, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	c := &Client{
+		config:   config,
+		secret:   secret.New(config.ClientSecret),
+		http:     authserver.NewHTTPClient(config.AuthServerClient),
+		store:    config.Store,
+		machine:  machine.Of(config.Store),
+		sessions: make(map[string]weak.Pointer[Session]),
+	}
+	c.owner = machine.ID(c.machine)
+	c.config.ClientSecret = ""
+	c.config.Scopes = slices.Clone(config.Scopes)
+	c.config.Origins = slices.Clone(config.Origins)
+	c.config.AuthServerClient = nil
+	if c.store == nil {
+		c.store = tokenstore.NewMemory()
+	}
+	if g, ok := config.Grant.(ClientCredentials); ok {
+		g.Params = maps.Clone(g.Params)
+		c.config.Grant = g
+	}
+	c.metadata.flight = make(chan struct{}, 1)
+	c.tasks.start()
+	return c, nil
+}
+
+// FromOAuth2 makes a Client of what a user of golang.org/x/oauth2 has already. An AuthStyle of
+// AuthStyleAutoDetect becomes client_secret_post, which most servers take; nothing is probed.
+func FromOAuth2(config *oauth2.Config, store tokenstore.Store) (*Client, error) {
+	if config == nil {
+		return nil, &ConfigError{"oauth2.Config", "is nil"}
+	}
+	endpoint := config.Endpoint
+	if endpoint.AuthStyle == oauth2.AuthStyleAutoDetect {
+		endpoint.AuthStyle = oauth2.AuthStyleInParams
+	}
+	return New(Config{
+		Endpoint:     endpoint,
+		ClientID:     config.ClientID,
+		ClientSecret: config.ClientSecret,
+		Scopes:       config.Scopes,
+		RedirectURL:  config.RedirectURL,
+		Store:        store,
+	})
+}
+
+// Session returns the session called key: one account of one person, or of one service. The same
+// key gives the same *Session for as long as anybody holds it. There is no I/O; any key will do, the
+// empty one too.
+func (c *Client) Session(key string) *Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.sessions[key].Value(); s != nil {
+		return s
+	}
+	s := &Session{client: c, key: key}
+	c.sessions[key] = weak.Make(s)
+	runtime.AddCleanup(s, c.forget, key)
+	return s
+}
+
+// forget drops the map's entry of a collected session, unless a new session has taken its place.
+func (c *Client) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sessions[key].Value() == nil {
+		delete(c.sessions, key)
+	}
+}
+
+// Keys yields the keys of the sessions that have a grant in the store, in no particular order: who is
+// logged in. An error is yielded last, with an empty key; so is the lack of a store that can list.
+func (c *Client) Keys(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		lister, ok := c.store.(tokenstore.Lister)
+		if !ok {
+			yield("", c.fail("list", "", fmt.Errorf("a %T cannot list its keys: %w", c.store, errors.ErrUnsupported)))
+			return
+		}
+		prefix := tokenstore.Key(c.issuer(), c.config.ClientID, "")
+		for stored, err := range lister.Keys(ctx, prefix) {
+			var key string
+			if err == nil {
+				_, _, key, err = tokenstore.SplitKey(stored)
+			}
+			if err != nil {
+				yield("", c.fail("list", "", err))
+				return
+			}
+			if !yield(key, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Close ends the Client: no renewal starts any more, and every session returns ErrClosed. It waits
+// for renewals under way and for received tokens that are not saved yet. When ctx ends first, it
+// gives them up and its error says what was left behind.
+func (c *Client) Close(ctx context.Context) error {
+	left := c.tasks.close(ctx)
+	c.mu.Lock()
+	for _, pointer := range c.sessions {
+		if s := pointer.Value(); s != nil {
+			s.current.Store(nil)
+		}
+	}
+	c.mu.Unlock()
+	c.http.CloseIdleConnections()
+	if len(left) == 0 {
+		return nil
+	}
+	return c.fail("close", "", fmt.Errorf("%w; left behind: %s", ended(ctx), strings.Join(left, ", ")))
+}
+
+// issuer is the name of the authorization server in keys and errors.
+func (c *Client) issuer() string {
+	if c.config.Issuer != "" {
+		return c.config.Issuer
+	}
+	return c.config.Endpoint.TokenURL
+}
+
+// fail makes the *Error of an operation on a session. An *Error passes as it is.
+func (c *Client) fail(op, session string, err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	e := &Error{Op: op, Issuer: c.issuer(), Session: session, Err: err}
+	if f, ok := errors.AsType[*authserver.Failure](err); ok {
+		e.Code, e.Description, e.URI = f.Code, f.Description, f.URI
+		e.StatusCode, e.RetryAfter = f.Status, f.RetryAfter
+	}
+	return e
+}
+
+// serverTime turns a time of our wall clock into the server's. Stored times are the server's, so
+// that processes whose clocks disagree can share them.
+func (c *Client) serverTime(local time.Time) time.Time {
+	return local.Add(time.Duration(c.skew.Load())).UTC().Truncate(time.Millisecond)
+}
+
+// localTime undoes serverTime.
+func (c *Client) localTime(server time.Time) time.Time {
+	return server.Add(-time.Duration(c.skew.Load()))
+}
+
+// noticeDate learns from an answer's Date header how far the local clock is off. A little is the
+// network's; it changes nothing.
+func (c *Client) noticeDate(date time.Time) {
+	const tolerated = 30 * time.Second
+	if date.IsZero() {
+		return
+	}
+	skew := date.Sub(c.machine.Now().Wall)
+	if skew.Abs() < tolerated {
+		skew = 0
+	}
+	c.skew.Store(int64(skew))
+}
+
+// authServer is the client's side of the authorization server, as its metadata says now.
+func (c *Client) authServer(ctx context.Context) (*authserver.Client, *authserver.Metadata, error) {
+	metadata, err := c.metadata.get(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	method, err := c.method(metadata)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &authserver.Client{HTTP: c.http, ID: c.config.ClientID, Secret: c.secret, Method: method}, metadata, nil
+}
+
+// method chooses the client authentication method (RFC 7591 §2): explicit, never probed.
+func (c *Client) method(m *authserver.Metadata) (authserver.Method, error) {
+	offered := func(method authserver.Method) bool {
+		return slices.Contains(m.TokenEndpointAuthMethods, string(method))
+	}
+	switch {
+	case c.secret.IsEmpty():
+		return authserver.MethodNone, nil
+	case c.config.Endpoint.AuthStyle == oauth2.AuthStyleInHeader:
+		return authserver.MethodBasic, nil
+	case c.config.Endpoint.AuthStyle == oauth2.AuthStyleInParams:
+		return authserver.MethodPost, nil
+	case len(m.TokenEndpointAuthMethods) == 0 || offered(authserver.MethodBasic):
+		return authserver.MethodBasic, nil
+	case offered(authserver.MethodPost):
+		return authserver.MethodPost, nil
+	}
+	return "", &ConfigError{"Config.Endpoint.AuthStyle",
+		"cannot be chosen: the server's metadata offers neither client_secret_basic nor client_secret_post"}
+}
+
+// scopeParam is the scope parameter for the configured scopes, each once (RFC 6749 §3.3).
+func scopeParam(form url.Values, scopes []string) {
+	var once []string
+	for _, scope := range scopes {
+		if !slices.Contains(once, scope) {
+			once = append(once, scope)
+		}
+	}
+	if len(once) > 0 {
+		form.Set("scope", strings.Join(once, " "))
+	}
+}

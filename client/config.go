@@ -1,0 +1,162 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/tokenstore"
+)
+
+// Config describes one OAuth client at one authorization server. New copies it.
+type Config struct {
+	// Issuer is the issuer identifier of the authorization server, exactly as it writes it. Its
+	// endpoints are discovered when they are first needed (RFC 8414, OpenID Connect Discovery).
+	// Empty: Endpoint says everything.
+	Issuer string
+
+	// Endpoint gives the endpoints instead of, or over, what is discovered: its non-empty fields
+	// win. Its AuthStyle chooses how the client authenticates: oauth2.AuthStyleInHeader is
+	// client_secret_basic, AuthStyleInParams client_secret_post. AuthStyleAutoDetect, the zero value,
+	// takes what the metadata says, else client_secret_basic. Nothing is ever probed.
+	Endpoint oauth2.Endpoint
+
+	// RevocationURL is the revocation endpoint (RFC 7009). Empty: the discovered one; where there is
+	// none, Logout deletes without revoking.
+	RevocationURL string
+
+	// ClientID is required.
+	ClientID string
+
+	// ClientSecret is empty for a public client (RFC 6749 §2.1).
+	ClientSecret string
+
+	// Scopes are asked for at login and by a Grant. Empty: the server's default.
+	Scopes []string
+
+	// RedirectURL is where the authorization server sends the browser back (RFC 6749 §3.1.2). Empty:
+	// http://127.0.0.1:0/callback, where port 0 stands for an ephemeral port (RFC 8252 §7.3). A web
+	// backend sets its own https URL.
+	RedirectURL string
+
+	// Grant is a grant that needs no person, such as ClientCredentials: a session renews by running
+	// it again. Nil: a person logs in.
+	Grant Grant
+
+	// Store is where grants live. Nil: in memory, so that they end with the process.
+	Store tokenstore.Store
+
+	// Origins lists where access tokens may go, as "https://api.example.com" (scheme, host, port).
+	// Nil: any origin that the program itself asks over TLS or on the loopback interface. Never one
+	// that a redirect leads to. Plain http beyond loopback must be listed by name.
+	Origins []string
+
+	// AuthServerClient speaks to the authorization server. It is copied; the copy follows no
+	// redirect. Nil: one with safe defaults. Give one for a proxy, an own CA or a client
+	// certificate.
+	AuthServerClient *http.Client
+}
+
+// ConfigError says which field of a Config cannot be right, and what would be.
+type ConfigError struct {
+	Field  string // such as "Config.ClientID"
+	Reason string
+}
+
+// Error implements error.
+func (e *ConfigError) Error() string { return "client: " + e.Field + " " + e.Reason }
+
+// validate reports every field that cannot be right.
+func (c *Config) validate() error {
+	var errs []error
+	bad := func(field, reason string) { errs = append(errs, &ConfigError{"Config." + field, reason}) }
+	if c.ClientID == "" {
+		bad("ClientID", "is empty; set the client id that the authorization server gave to this program")
+	}
+	if c.Issuer == "" && c.Endpoint.TokenURL == "" {
+		bad("Issuer", "and Endpoint.TokenURL are both empty; set one of them")
+	}
+	for field, address := range map[string]string{
+		"Issuer":                 c.Issuer,
+		"Endpoint.AuthURL":       c.Endpoint.AuthURL,
+		"Endpoint.TokenURL":      c.Endpoint.TokenURL,
+		"Endpoint.DeviceAuthURL": c.Endpoint.DeviceAuthURL,
+		"RevocationURL":          c.RevocationURL,
+	} {
+		if reason := wrongEndpoint(address); address != "" && reason != "" {
+			bad(field, reason)
+		}
+	}
+	if strings.ContainsAny(c.Issuer, "?#") {
+		bad("Issuer", "has a query or a fragment (RFC 8414 §2)")
+	}
+	if c.Endpoint.AuthStyle < oauth2.AuthStyleAutoDetect || c.Endpoint.AuthStyle > oauth2.AuthStyleInHeader {
+		bad("Endpoint.AuthStyle", "is not one of oauth2's")
+	}
+	if reason := wrongRedirect(c.RedirectURL); c.RedirectURL != "" && reason != "" {
+		bad("RedirectURL", reason)
+	}
+	for _, scope := range c.Scopes {
+		if scope == "" || strings.ContainsAny(scope, " \"\\\t\r\n") {
+			bad("Scopes", fmt.Sprintf("holds %q; give one scope an element (RFC 6749 §3.3)", scope))
+		}
+	}
+	if c.Grant != nil {
+		if err := c.Grant.validate(c); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// wrongEndpoint says what is wrong with the address of an endpoint; "" when nothing is.
+func wrongEndpoint(address string) string {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Host == "":
+		return "is not an absolute URL"
+	case u.User != nil:
+		return "holds credentials; use ClientID and ClientSecret"
+	case u.Fragment != "":
+		return "has a fragment (RFC 6749 §3.1)"
+	case !isSecure(u):
+		return "must be https; plain http is accepted for loopback addresses only"
+	}
+	return ""
+}
+
+// wrongRedirect says what is wrong with a redirect URL; "" when nothing is. A private-use scheme
+// (RFC 8252 §7.1) is accepted: the program hands the callback over by Finish.
+func wrongRedirect(address string) string {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Scheme == "":
+		return "is not an absolute URL (RFC 6749 §3.1.2)"
+	case strings.Contains(address, "#"):
+		return "has a fragment (RFC 6749 §3.1.2)"
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return "must be https; plain http is accepted for loopback addresses only"
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host == "":
+		return "names no host"
+	}
+	return ""
+}
+
+// Format implements fmt.Formatter: a Config shows its client secret under no verb.
+func (c Config) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "client.Config(issuer %q, token endpoint %q, client id %q)", c.Issuer, c.Endpoint.TokenURL, c.ClientID)
+}
+
+// LogValue implements slog.LogValuer.
+func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
+
+// MarshalJSON implements json.Marshaler: it writes the description that Format shows.
+func (c Config) MarshalJSON() ([]byte, error) { return json.Marshal(fmt.Sprint(c)) }

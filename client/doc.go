@@ -1,0 +1,76 @@
+// Package client keeps OAuth 2 grants usable: it logs a person in (or runs a grant that needs none),
+// stores the grant, and gives out *http.Clients whose requests carry a good access token, whatever
+// expires, is revoked early, restarts or fails in between.
+//
+//	c, err := client.New(client.Config{
+//		Issuer:   "https://accounts.example.com",
+//		ClientID: "my-program",
+//		Scopes:   []string{"openid", "offline_access"},
+//		Store:    store,
+//	})
+//	session := c.Session("alice")
+//	resp, err := session.HTTPClient().Get("https://api.example.com/me")
+//	if errors.Is(err, client.ErrLoginRequired) {
+//		err = session.Login(ctx, client.Browser{})
+//	}
+//
+// # Use
+//
+// A [Config] describes one OAuth client at one authorization server. [New] makes a [Client] of it, once
+// in a program; [Client.Session] gives the [Session] of one account. A Session makes HTTP clients
+// ([Session.HTTPClient], [Session.Wrap]), is a transport.Source, and gives an oauth2.TokenSource to
+// libraries that want one. People log in by [Session.Login] in this process, by [Session.Start] and
+// [Session.Finish] in a web backend; [Session.Adopt] takes over a token obtained elsewhere. With
+// [Config.Grant] nobody logs in at all.
+//
+// # Lifecycle
+//
+// A token is renewed in the background before it ends, while requests go on with it. When there is no
+// usable token, or a resource server has rejected it, requests wait for the one renewal under way. A
+// renewal loads the newest record from the store; if somebody else has renewed already, that is
+// adopted. Otherwise it writes a lease into the record, which keeps other processes away and proves
+// that the store can be written, spends the refresh token, saves what comes back, and only then lets
+// requests use it. If the save fails, the tokens are kept in memory and saved again until it works.
+// Close the Client at the end of the program: it waits for both.
+//
+// A renewal has its own deadlines: 30 seconds for the token endpoint, 2 minutes with all waiting for
+// other processes. A caller's context ends that caller's wait and nothing else.
+//
+// # Concurrency
+//
+// Clients and Sessions are safe for concurrent use. Any number of goroutines, Clients, processes and
+// machines may share one store; they spend each refresh token once. An idle Session has no goroutine
+// and no timer, and one that nobody holds any more is collected.
+//
+// # Errors
+//
+// A request through a Session's HTTP client fails with what [Session.Token] and [Session.Renew] return,
+// inside the *url.Error of net/http; use errors.Is and errors.As.
+//
+//	ErrLoginRequired            there is no grant, or the server has ended it: have the person log in
+//	ErrClosed                   the Client was closed
+//	ErrOtherSubject             somebody else logged in than the grant in the store is of
+//	ErrPending                  a callback does not belong to the login it was brought to
+//	*ConfigError                a field of the Config cannot be right; it is named
+//	*Error with a Code          the server's refusal (RFC 6749 §5.2, §4.1.2.1); nothing is deleted
+//	*Error with another cause   the network, the server or the store failed: try again later; the
+//	                            grant stays. The cause is wrapped
+//	context.Canceled, …         the caller's own context ended
+//
+// Nothing of this reaches a caller while a usable access token exists.
+//
+// # Security
+//
+// No token, code, verifier or client secret appears in an error of this package, nor when one of its
+// values is formatted, logged or encoded, [Pending.MarshalText] excepted. Access tokens that are handed
+// out as *oauth2.Token are x/oauth2's type, which shows them. Requests to the authorization server
+// follow no redirect; access tokens go to allowed origins only (see package transport) and endpoints
+// must be https or loopback addresses.
+//
+// An id token is checked for issuer, audience, nonce and subject. Its signature is not looked at: it
+// comes from the token endpoint itself, over TLS (OpenID Connect Core §3.1.3.7).
+//
+// # Compatibility
+//
+// Tokens, endpoints and configurations are x/oauth2's types. The refresh path of x/oauth2 is not used.
+package client

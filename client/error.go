@@ -1,0 +1,59 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+var (
+	// ErrLoginRequired says that a person must log in (again): there is no grant, or the server's
+	// own word is that it is gone. It is not for ever: a login anywhere over the same store ends it.
+	ErrLoginRequired = errors.New("login required")
+
+	// ErrClosed says that the Client was closed.
+	ErrClosed = errors.New("client: closed")
+
+	// ErrOtherSubject says that somebody else logged in than the person whose grant is stored. Set
+	// Replace in the flow if that is meant, or use another session key.
+	ErrOtherSubject = errors.New("another subject logged in; set Replace if that is meant, or use another session key")
+)
+
+// Error is what went wrong between Evergrant, an authorization server and a store. It names what
+// RFC 6749 §5.2 names, wraps what caused it, and holds neither a secret nor an answer's body:
+// values that were sent are cut out of the server's words. Use errors.Is with ErrLoginRequired,
+// ErrClosed, ErrOtherSubject, context.Canceled or a store's errors to branch.
+type Error struct {
+	// Op is what was being done: "login", "renew", "logout", "discover", "adopt", "status".
+	Op string
+	// Issuer is the issuer, or the token endpoint where no issuer is known.
+	Issuer string
+	// Session is the key of the session; empty where none is concerned.
+	Session string
+	// Code, Description and URI are error, error_description and error_uri as the server sent them.
+	Code, Description, URI string
+	// StatusCode is that of the server's answer; 0 when there was none.
+	StatusCode int
+	// RetryAfter is how long the server asked to wait; 0 when it did not.
+	RetryAfter time.Duration
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("client: " + e.Op)
+	if e.Session != "" {
+		fmt.Fprintf(&b, " %q", e.Session)
+	}
+	fmt.Fprintf(&b, " at %s", e.Issuer)
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }

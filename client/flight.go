@@ -1,0 +1,198 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/internal/record"
+	"github.com/evergrant/evergrant/transport"
+)
+
+// quietStart is how long a session is used before anything is renewed in the background: a program
+// that makes one call and exits must not leave between rotation and save.
+const quietStart = time.Second
+
+// demand is what a caller wants of a token beside that it be usable.
+type demand struct {
+	not      string // the access token that will not do
+	rejected bool   // because a resource server rejected it
+	force    bool   // ask the server even if the store has another
+}
+
+// isMet reports whether p answers the demand.
+func (d demand) isMet(p *published) bool { return d.not == "" || p.token.AccessToken != d.not }
+
+// flight is one renewal and those who wait for it. Its result is immutable once done is closed.
+type flight struct {
+	demand demand
+	done   chan struct{}
+	result *published
+	err    error
+}
+
+// trouble is a failed renewal, remembered for its backoff so that waiters do not turn one failure
+// into a queue of requests. It is immutable.
+type trouble struct {
+	err        error
+	failures   int
+	grant      string
+	generation uint64
+	until      time.Duration // on the monotonic clock: no token request before
+	final      bool          // the server's word: no token request for this generation ever
+}
+
+// concerns reports whether the failure was about the tokens that r holds.
+func (t *trouble) concerns(r *record.Record) bool {
+	return t.grant == r.Grant && t.generation == r.Generation
+}
+
+// rejections slows down renewals that a resource server asks for by rejecting fresh tokens.
+type rejections struct {
+	inARow int
+	last   time.Duration // when the last renewal for a rejection brought a token, on the monotonic clock
+}
+
+// pause is how long a token that answered a rejection has to last before it may be answered again.
+func (r rejections) pause() time.Duration {
+	if r.inARow == 0 {
+		return 0
+	}
+	return min(time.Second<<min(r.inARow-1, 12), 5*time.Minute)
+}
+
+// await returns a token that meets d: the one at hand, or what the renewal brings that is under way
+// or started here.
+func (s *Session) await(ctx context.Context, d demand) (*oauth2.Token, error) {
+	// A flight that started before this demand may end with the very token that will not do; the
+	// one after it knows.
+	for range 3 {
+		p, f, err := s.join(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			return &p.token, nil
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, s.client.fail("renew", s.key, ended(ctx))
+		}
+		if f.err != nil {
+			return nil, f.err
+		}
+		if d.isMet(f.result) {
+			return &f.result.token, nil
+		}
+	}
+	return nil, s.client.fail("renew", s.key, fmt.Errorf("the server keeps giving out the rejected token: %w", transport.ErrRejected))
+}
+
+// join returns the token at hand if it meets d, else the flight to wait for.
+func (s *Session) join(ctx context.Context, d demand) (*published, *flight, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.client.machine.Now()
+	if s.client.tasks.isClosed() {
+		return nil, nil, ErrClosed
+	}
+	if s.first == 0 {
+		s.first = now.Mono
+	}
+	p := s.current.Load()
+	if p != nil && d.isMet(p) && !p.unusable.hasCome(now) {
+		return p, nil, nil
+	}
+	if s.unsaved != nil {
+		// The old token is of no use any more; what could not be saved yet serves now.
+		if u := s.client.publish(s.unsaved); u != nil && u.replaces(p) && d.isMet(u) && !u.unusable.hasCome(now) {
+			s.current.Store(u)
+			return u, nil, nil
+		}
+	}
+	if d.rejected && s.flight == nil {
+		if err := s.tooSoonLocked(p, now.Mono); err != nil {
+			return nil, nil, err
+		}
+	}
+	f, err := s.departLocked(ctx, d)
+	return nil, f, err
+}
+
+// tooSoonLocked refuses to answer the rejection of a fresh token once more, for a pause that grows. A
+// token that has lasted is another matter.
+func (s *Session) tooSoonLocked(p *published, now time.Duration) error {
+	age := now - s.rejected.last
+	if age > 4*s.rejected.pause() {
+		s.rejected.inARow = 0
+	}
+	if p == nil || age >= s.rejected.pause() {
+		return nil
+	}
+	return s.client.fail("renew", s.key, fmt.Errorf("a token %v old was rejected: %w", (now-p.born).Round(time.Millisecond), transport.ErrRejected))
+}
+
+// renewAhead starts a renewal in the background, if it is time for one.
+func (s *Session) renewAhead(ctx context.Context, p *published, now time.Duration) {
+	due := p.ahead.Load()
+	if int64(now) < due || !p.ahead.CompareAndSwap(due, math.MaxInt64) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if early := s.first + quietStart; now < early {
+		p.ahead.Store(int64(early))
+		return
+	}
+	// A closed client renews nothing; p serves to its end.
+	_, _ = s.departLocked(ctx, demand{not: p.token.AccessToken})
+}
+
+// departLocked returns the flight under way, or starts one. It keeps the values of ctx, not its end.
+func (s *Session) departLocked(ctx context.Context, d demand) (*flight, error) {
+	if s.flight != nil {
+		return s.flight, nil
+	}
+	task := s.client.tasks.begin(fmt.Sprintf("a renewal of session %q", s.key))
+	if task == nil {
+		return nil, ErrClosed
+	}
+	f := &flight{demand: d, done: make(chan struct{})}
+	s.flight = f
+	go func() {
+		defer s.client.tasks.end(task)
+		detached, cancel := s.client.tasks.detach(ctx)
+		defer cancel()
+		s.land(f, s.renew(detached, f))
+	}()
+	return f, nil
+}
+
+// land ends a flight: f.result is published already.
+func (s *Session) land(f *flight, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.err = err
+	now := s.client.machine.Now().Mono
+	if err != nil {
+		f.err = s.client.fail("renew", s.key, err)
+		f.result = nil
+		if p := s.current.Load(); p != nil {
+			p.ahead.Store(int64(s.nextTryLocked(now)))
+		}
+	}
+	s.flight = nil
+	close(f.done)
+}
+
+// nextTryLocked is when a renewal in the background may start after a failed one.
+func (s *Session) nextTryLocked(now time.Duration) time.Duration {
+	if s.trouble != nil && s.trouble.until > now {
+		return s.trouble.until
+	}
+	return now + time.Second
+}

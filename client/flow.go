@@ -1,0 +1,46 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/authserver"
+)
+
+// Flow is a way in which a person logs in, in this process: Browser or Device. The flows of this
+// package are the only ones; a web backend uses Session.Start and Session.Finish.
+type Flow interface {
+	// login has the person log in and returns the authorization server's answer.
+	login(ctx context.Context, s *Session) (*loggedIn, error)
+}
+
+// loggedIn is what a flow brings.
+type loggedIn struct {
+	answer  *authserver.Answer
+	sent    time.Time // when the token request was sent, by the local wall clock
+	scopes  []string  // the scopes asked for: granted, unless the answer says otherwise
+	nonce   string    // that the id token must carry; empty: none was asked for
+	replace bool      // another subject may take the place of the stored one
+	// tell shows the person the outcome once the grant is saved, or is not; nil: nobody is shown
+	tell func(error)
+}
+
+// Login has a person log in through flow and saves the grant. It returns once the grant is durable, or
+// with an *Error: the server's refusal (access_denied when the person said no), ErrOtherSubject, the
+// context's error. The grant that was there before stays until the new one is saved.
+func (s *Session) Login(ctx context.Context, flow Flow) error {
+	if s.client.tasks.isClosed() {
+		return ErrClosed
+	}
+	got, err := flow.login(ctx, s)
+	if err == nil {
+		err = s.saveLogin(ctx, got)
+		if got.tell != nil {
+			got.tell(err)
+		}
+	}
+	if err != nil {
+		return s.client.fail("login", s.key, err)
+	}
+	return nil
+}

@@ -1,0 +1,288 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/machine"
+	"github.com/evergrant/evergrant/internal/record"
+	"github.com/evergrant/evergrant/tokenstore"
+)
+
+const (
+	leaseLength = 15 * time.Second // a lease that has not changed for so long is dead
+	leaseBeat   = 5 * time.Second  // how often it is extended while the token request is out
+	leaseGrace  = 2 * time.Second  // what the request of a holder known to be dead may still take
+	pollFirst   = 10 * time.Millisecond
+	pollLocal   = 75 * time.Millisecond // the longest pause between looks at a store on this machine
+	pollRemote  = time.Second
+)
+
+// errAgain says that somebody else has changed the record: the renewal starts again from the load.
+var errAgain = errors.New("the stored grant has changed")
+
+// errLeaseOver stops a token request at the last moment: others may hold the lease by now.
+var errLeaseOver = errors.New("the lease has run out")
+
+// state is a record as it lies in the store; a nil record is absent.
+type state struct {
+	record  *record.Record
+	version tokenstore.Version
+}
+
+// load reads the session's record.
+func (s *Session) load(ctx context.Context) (state, error) {
+	data, version, err := s.client.store.Load(ctx, s.storeKey())
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return state{}, nil
+	}
+	if err != nil {
+		return state{}, err
+	}
+	r, err := record.Decode(data)
+	return state{r, version}, err
+}
+
+// swap writes r over st; a nil r deletes.
+func (s *Session) swap(ctx context.Context, st state, r *record.Record) (state, error) {
+	var data []byte
+	if r != nil {
+		var err error
+		if data, err = r.Encode(); err != nil {
+			return state{}, err
+		}
+	}
+	version, err := s.client.store.Swap(ctx, s.storeKey(), st.version, data)
+	return state{r, version}, err
+}
+
+// lease is the right, written into the record, to spend its refresh token. Writing it proves that
+// the store can be written before anything is spent.
+type lease struct {
+	session *Session
+	attempt string
+	number  uint64
+	living  func() // gives up the liveness lock
+
+	mu    sync.Mutex
+	state state           // as last written or read; guarded by mu
+	since machine.Reading // before the write that began or last extended it; guarded by mu
+	lost  bool            // somebody else has taken or removed it; guarded by mu
+}
+
+// takeLease writes a lease into st. errAgain: somebody was faster.
+func (s *Session) takeLease(ctx context.Context, st state) (*lease, error) {
+	l := &lease{session: s, attempt: machine.ID(s.client.machine), living: func() {}}
+	entry := record.Lease{Owner: s.client.owner, Attempt: l.attempt, Length: leaseLength}
+	if store, ok := s.client.store.(tokenstore.Liveness); ok {
+		// Only a hint for those who wait: without it they wait for the whole length.
+		if release, err := store.Hold(ctx, l.attempt); err == nil {
+			l.living, entry.Living = sync.OnceFunc(release), true
+		}
+	}
+	l.since = s.client.machine.Now()
+	wanted := st.record.WithLease(entry)
+	l.number = wanted.Leases
+	var err error
+	if l.state, err = s.swap(ctx, st, wanted); err == nil {
+		return l, nil
+	}
+	if !errors.Is(err, tokenstore.ErrConflict) && l.confirm(ctx) == nil {
+		return l, nil // written, though the store reported a failure
+	}
+	l.living()
+	if errors.Is(err, tokenstore.ErrConflict) {
+		return nil, errAgain
+	}
+	return nil, err
+}
+
+// check is asked when the token request is about to be written. It measures by the clock that went
+// further: who was stopped, or slept, past his lease sends nothing.
+func (l *lease) check() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost || l.leftLocked() <= 0 {
+		return errLeaseOver
+	}
+	return nil
+}
+
+// left is what remains of the lease without extension.
+func (l *lease) left() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leftLocked()
+}
+
+func (l *lease) leftLocked() time.Duration {
+	wall, mono := l.session.client.machine.Now().Since(l.since)
+	return leaseLength - max(wall, mono)
+}
+
+// confirm reads the record again. errAgain: the lease is not in it any more.
+func (l *lease) confirm(ctx context.Context) error {
+	st, err := l.session.load(ctx)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if st.record == nil || st.record.Lease == nil || st.record.Lease.Attempt != l.attempt {
+		l.lost = true
+		return errAgain
+	}
+	l.state = st
+	return nil
+}
+
+// known is the record as the holder last wrote or read it.
+func (l *lease) known() state {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+// extend writes that the holder is still alive. A failure is no harm yet: the lease runs on.
+func (l *lease) extend(ctx context.Context) {
+	st := l.known()
+	since := l.session.client.machine.Now()
+	longer := st.record.Clone()
+	longer.Lease.Beat++
+	st, err := l.session.swap(ctx, st, longer)
+	if err != nil {
+		_ = l.confirm(ctx) // lost, or written though reported failed, or neither
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state, l.since = st, since
+}
+
+// beat extends the lease from time to time until stop is called, which waits for the last write.
+func (l *lease) beat(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(leaseBeat)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				l.extend(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// giveBack removes the lease from the record, with a mark if the server has refused the tokens. The
+// mark has been written when it returns nil.
+func (l *lease) giveBack(ctx context.Context, mark *record.Mark) error {
+	defer l.living()
+	for range 3 {
+		st := l.known()
+		free := st.record.Clone()
+		free.Lease = nil
+		if mark != nil {
+			free.Mark = mark
+		}
+		if _, err := l.session.swap(ctx, st, free); err == nil {
+			return nil
+		}
+		if err := l.confirm(ctx); err != nil {
+			return err
+		}
+	}
+	return errors.New("the store refuses to take the lease back")
+}
+
+// watch is one waiter's knowledge of somebody else's lease.
+type watch struct {
+	attempt string
+	beat    uint64
+	seen    time.Duration // how long it has stood unchanged, in awake, observed time
+	gone    time.Duration // how long its holder has been known to be dead
+	last    machine.Reading
+	pause   time.Duration
+}
+
+// isDead counts the time since the last look and reports whether the lease is dead. The waiter's
+// clock is the smaller of both and counts at most the pause that was meant: after a laptop's sleep
+// everybody wakes together, and the holder's answer may be waiting in its socket.
+func (w *watch) isDead(l *record.Lease, now machine.Reading, alive bool) bool {
+	if w.attempt != l.Attempt || w.beat != l.Beat {
+		*w = watch{attempt: l.Attempt, beat: l.Beat, last: now, pause: pollFirst}
+		return false
+	}
+	wall, mono := now.Since(w.last)
+	w.last = now
+	if (wall - mono).Abs() > pollRemote {
+		w.seen, w.gone = 0, 0
+		return false
+	}
+	passed := max(min(wall, mono, w.pause), 0)
+	w.seen += passed
+	if alive {
+		w.gone = 0
+	} else {
+		w.gone += passed
+	}
+	return w.seen >= l.Length || w.gone >= leaseGrace
+}
+
+// await waits until the record has changed or it is time for another look.
+func (w *watch) await(ctx context.Context, s *Session, version tokenstore.Version) error {
+	longest := pollRemote
+	if _, local := s.client.store.(tokenstore.Liveness); local {
+		longest = pollLocal
+	}
+	w.pause = min(w.pause*3/2, longest)
+	pause := w.pause/2 + machine.UpTo(s.client.machine, w.pause/2)
+	if store, ok := s.client.store.(tokenstore.Waiter); ok {
+		w.pause = longest
+		ctx, cancel := context.WithTimeout(ctx, longest)
+		defer cancel()
+		if err := store.Wait(ctx, s.storeKey(), version); err == nil || ctx.Err() != nil {
+			return nil
+		}
+		// A store that cannot wait at present is polled.
+	}
+	return sleep(ctx, pause)
+}
+
+// isAlive asks whether the holder of l lives; true when that cannot be told.
+func (s *Session) isAlive(ctx context.Context, l *record.Lease) bool {
+	store, ok := s.client.store.(tokenstore.Liveness)
+	if !ok || !l.Living {
+		return true
+	}
+	held, err := store.Held(ctx, l.Attempt)
+	return err != nil || held
+}
+
+// sleep waits for d, or for the end of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+}
+
+// ended says why ctx ended: by its own word, and by the cause it was given.
+func ended(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,132 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/internal/machine"
+	"github.com/evergrant/evergrant/internal/record"
+	"github.com/evergrant/evergrant/tokenstore"
+)
+
+// saveLogin makes a grant of what a flow has brought and saves it.
+func (s *Session) saveLogin(ctx context.Context, got *loggedIn) error {
+	s.client.noticeDate(got.answer.Date)
+	fresh := s.client.received(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes}, got.answer, 0, got.sent)
+	claims, err := s.client.checkIDToken(fresh.IDToken, got.nonce)
+	if err != nil {
+		s.client.revokeDropped(ctx, fresh)
+		return err
+	}
+	fresh.Subject = claims.Subject
+	return s.saveGrant(ctx, fresh, got.replace)
+}
+
+// Adopt makes a grant of a token that was obtained elsewhere: t's refresh token, and its access token
+// while that is usable. The same token twice changes nothing, however often it was renewed
+// meanwhile, so that a program may adopt the token of its configuration at every start. t itself must
+// not be used to refresh any more.
+func (s *Session) Adopt(ctx context.Context, t *oauth2.Token) error {
+	if s.client.tasks.isClosed() {
+		return ErrClosed
+	}
+	if t == nil || t.AccessToken == "" && t.RefreshToken == "" {
+		return s.client.fail("adopt", s.key, errors.New("the token holds neither an access token nor a refresh token"))
+	}
+	if err := s.saveGrant(ctx, s.client.adopted(t), true); err != nil {
+		return s.client.fail("adopt", s.key, err)
+	}
+	return nil
+}
+
+// adopted makes a record of t.
+func (c *Client) adopted(t *oauth2.Token) *record.Record {
+	identity := t.RefreshToken
+	if identity == "" {
+		identity = t.AccessToken
+	}
+	sum := sha256.Sum256([]byte(identity))
+	r := &record.Record{Grant: machine.ID(c.machine), RefreshToken: t.RefreshToken, Adopted: hex.EncodeToString(sum[:])}
+	if t.AccessToken != "" {
+		access := &record.Access{Token: t.AccessToken, Type: t.Type(), Issued: c.serverTime(c.machine.Now().Wall)}
+		if !t.Expiry.IsZero() {
+			access.Expiry = c.serverTime(t.Expiry)
+		}
+		r.Access = map[string]*record.Access{"": access}
+	}
+	if id, ok := t.Extra("id_token").(string); ok {
+		r.IDToken = id
+		if claims, err := parseIDToken(id); err == nil {
+			r.Subject = claims.Subject
+		}
+	}
+	return r
+}
+
+// saveGrant puts a new grant into the place of whatever is stored: the person's act wins. A write of
+// unknown outcome is looked up and not repeated, so that a logout in between is not undone; if it did
+// not land, the new tokens are revoked.
+func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace bool) error {
+	task := s.client.tasks.begin(fmt.Sprintf("a login of session %q", s.key))
+	if task == nil {
+		return ErrClosed
+	}
+	defer s.client.tasks.end(task)
+	for {
+		st, err := s.load(ctx)
+		if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
+			s.client.revokeDropped(ctx, fresh)
+			return err
+		}
+		if old := st.record; old != nil {
+			if fresh.Adopted != "" && old.Adopted == fresh.Adopted {
+				return nil
+			}
+			if !replace && old.Subject != "" && fresh.Subject != "" && old.Subject != fresh.Subject {
+				return ErrOtherSubject
+			}
+			fresh.Leases = old.Leases + 1
+		} else {
+			fresh.Leases = 1
+		}
+		fresh.Generation = fresh.Leases
+		_, err = s.swap(ctx, st, fresh)
+		if errors.Is(err, tokenstore.ErrConflict) {
+			continue
+		}
+		if err != nil && !s.hasLanded(ctx, fresh) {
+			s.client.revokeDropped(ctx, fresh)
+			return err
+		}
+		s.personActed(s.client.publish(fresh))
+		return nil
+	}
+}
+
+// hasLanded reports whether the store holds the grant that a failed write was to put there.
+func (s *Session) hasLanded(ctx context.Context, fresh *record.Record) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	st, err := s.load(ctx)
+	return err == nil && st.record != nil && st.record.Grant == fresh.Grant
+}
+
+// personActed replaces what the session knows: a person has logged in or out, or a token was adopted.
+func (s *Session) personActed(p *published) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	s.unsaved, s.trouble, s.rejected = nil, nil, rejections{}
+	if s.client.tasks.isClosed() {
+		p = nil
+	}
+	if s.first == 0 {
+		s.first = s.client.machine.Now().Mono
+	}
+	s.current.Store(p)
+}

@@ -1,0 +1,102 @@
+package client
+
+import (
+	"encoding/json"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/internal/machine"
+	"github.com/evergrant/evergrant/internal/record"
+)
+
+// published is a token as requests get it. It is immutable once published, but for ahead.
+type published struct {
+	token      oauth2.Token // holds no refresh token
+	grant      string
+	generation uint64
+	born       time.Duration // when this process got it, on the monotonic clock
+
+	stale, unusable moment
+
+	// ahead is when the next renewal in the background may start, on the monotonic clock. Whoever
+	// moves it starts that renewal.
+	ahead atomic.Int64
+}
+
+// moment is an instant on both clocks; it has come when either says so. The wall clock notices a
+// laptop's sleep, the monotonic one a wall clock that was set back. The zero moment never comes.
+type moment struct {
+	wall int64 // UnixNano
+	mono time.Duration
+}
+
+func (m moment) isZero() bool { return m == moment{} }
+
+func (m moment) hasCome(now machine.Reading) bool {
+	return !m.isZero() && (now.Wall.UnixNano() >= m.wall || now.Mono >= m.mono)
+}
+
+// at makes the moment of a local wall-clock time.
+func at(local time.Time, now machine.Reading) moment {
+	return moment{local.UnixNano(), now.Mono + local.Sub(now.Wall)}
+}
+
+// Margins: a token is renewed ahead of its end by a quarter of its life, at most aheadMost, and not
+// used in the last twentieth of it, at most unusableMost. Fractions, so that a token of one second
+// works like one of a year.
+const (
+	aheadMost    = 5 * time.Minute
+	unusableMost = 10 * time.Second
+)
+
+// publish makes the form that requests get of the access token in r; nil when it holds none.
+func (c *Client) publish(r *record.Record) *published {
+	access := r.Access[""]
+	if access == nil || access.Token == "" {
+		return nil
+	}
+	now := c.machine.Now()
+	p := &published{grant: r.Grant, generation: r.Generation, born: now.Mono}
+	p.token = oauth2.Token{AccessToken: access.Token, TokenType: access.Type}
+	if !access.Expiry.IsZero() {
+		expiry, life := c.localTime(access.Expiry), max(access.Expiry.Sub(access.Issued), 0)
+		p.token.Expiry = expiry
+		p.unusable = at(expiry.Add(-min(life/20, unusableMost)), now)
+		margin := min(life/4, aheadMost)
+		p.stale = at(expiry.Add(-margin-machine.UpTo(c.machine, margin/10)), now)
+	}
+	if !access.RefreshAt.IsZero() {
+		p.stale = at(c.localTime(access.RefreshAt), now)
+	}
+	p.token = *p.token.WithExtra(extra(r))
+	return p
+}
+
+// extra is what oauth2.Token.Extra answers: what the server sent beside the tokens.
+func extra(r *record.Record) map[string]any {
+	all := make(map[string]any, len(r.Extra)+2)
+	for name, raw := range r.Extra {
+		var value any
+		if json.Unmarshal(raw, &value) == nil {
+			all[name] = value
+		}
+	}
+	if r.IDToken != "" {
+		all["id_token"] = r.IDToken
+	}
+	if len(r.Scopes) > 0 {
+		all["scope"] = strings.Join(r.Scopes, " ")
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}
+
+// replaces reports whether p is a newer state than old: another grant, or a higher generation.
+func (p *published) replaces(old *published) bool {
+	return old == nil || p.grant != old.grant || p.generation > old.generation
+}

@@ -1,0 +1,319 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/machine"
+	"github.com/evergrant/evergrant/internal/record"
+)
+
+const (
+	flightLimit   = 2 * time.Minute  // a renewal with all the waiting for others
+	spendLimit    = 30 * time.Second // the token endpoint; one request may use it whole
+	retryFirst    = 100 * time.Millisecond
+	backoffFirst  = time.Second
+	backoffMost   = time.Minute
+	doubtedFor    = 30 * time.Second // an unclear refusal is asked again after this
+	presumedFor   = 10 * time.Minute // and believed for this, if repeated
+	revokeTimeout = 10 * time.Second
+)
+
+// renewal is one run of the protocol:
+//
+//	load     the newest state, saving first what is still unsaved; adopt it if it answers the demand
+//	lease    by compare-and-swap, which also proves that the store can be written
+//	spend    the refresh token, or run the configured grant, while the lease holds
+//	save     the new tokens, by the rule of generations
+//	publish  only now do requests get them
+//
+// Whatever somebody else changes in between sends it back to the load. What one process can see of
+// another is the record alone, and the record changes by compare-and-swap alone.
+type renewal struct {
+	*Session
+	flight *flight
+	epoch  uint64 // the session's, when the record was loaded
+	watch  watch
+}
+
+// renew runs the protocol until it has a token for f, or a reason why there is none.
+func (s *Session) renew(ctx context.Context, f *flight) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, flightLimit, errors.New("other processes have kept the grant busy for too long"))
+	defer cancel()
+	r := &renewal{Session: s, flight: f}
+	for {
+		if err := r.round(ctx); !errors.Is(err, errAgain) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ended(ctx)
+		}
+	}
+}
+
+func (r *renewal) round(ctx context.Context) error {
+	r.epoch = r.currentEpoch()
+	st, err := r.load(ctx)
+	if err == nil {
+		st, err = r.saveFirst(ctx, st)
+	}
+	if err != nil {
+		return err
+	}
+	if r.adopt(st) {
+		return nil
+	}
+	if err := r.refusal(&st); err != nil {
+		return err
+	}
+	if l := st.record.Lease; l != nil && l.Owner != r.client.owner {
+		if !r.watch.isDead(l, r.client.machine.Now(), r.isAlive(ctx, l)) {
+			if err := r.watch.await(ctx, r.Session, st.version); err != nil {
+				return err
+			}
+			return errAgain
+		}
+	}
+	server, metadata, err := r.client.authServer(ctx)
+	if err != nil {
+		return r.failed(st, err)
+	}
+	l, err := r.takeLease(ctx, st)
+	if err != nil {
+		return r.failed(st, err)
+	}
+	won, err := r.spend(ctx, l, server, metadata.TokenEndpoint)
+	if err != nil {
+		return err
+	}
+	return r.keep(ctx, l, won)
+}
+
+// saveFirst saves tokens that are still unsaved: a renewal starts from the newest generation known,
+// and a spent refresh token is never taken from the store again.
+func (r *renewal) saveFirst(ctx context.Context, st state) (state, error) {
+	won := r.unsavedTokens()
+	if won == nil {
+		return st, nil
+	}
+	saved, landed, err := r.save(ctx, won, st)
+	if err != nil {
+		return st, fmt.Errorf("the tokens received last cannot be saved yet: %w", err)
+	}
+	r.settle(won, landed)
+	return saved, nil
+}
+
+// adopt publishes what the store holds, if that is newer than what requests have and meets the
+// demand. An older generation is never gone back to.
+func (r *renewal) adopt(st state) bool {
+	if st.record == nil {
+		return false
+	}
+	p, known := r.client.publish(st.record), r.current.Load()
+	if p == nil || p.unusable.hasCome(r.client.machine.Now()) || !r.flight.demand.isMet(p) {
+		return false
+	}
+	if known != nil && known.grant == p.grant && known.generation > p.generation {
+		return false
+	}
+	if known == nil && r.flight.demand.force {
+		return false
+	}
+	return r.publish(p)
+}
+
+// publish hands p to the requests, unless a person has acted since the record was loaded.
+func (r *renewal) publish(p *published) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.epoch != r.Session.epoch {
+		return false
+	}
+	r.current.Store(p)
+	r.trouble = nil
+	r.flight.result = p
+	return true
+}
+
+// forget ends the use of a token whose grant is gone from the store: a person has logged out.
+func (r *renewal) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.epoch == r.Session.epoch {
+		r.current.Store(nil)
+	}
+}
+
+// refusal says why no token request can be made for st. An absent record gets a new grant if the
+// configuration has one that needs no person.
+func (r *renewal) refusal(st *state) error {
+	if st.record == nil {
+		if r.client.config.Grant == nil {
+			r.forget()
+			return fmt.Errorf("%w: there is no grant in the store", ErrLoginRequired)
+		}
+		st.record = &record.Record{Grant: machine.ID(r.client.machine)}
+	}
+	if r.client.config.Grant == nil && st.record.RefreshToken == "" {
+		return fmt.Errorf("%w: the access token has ended and the server gave no refresh token", ErrLoginRequired)
+	}
+	if err := r.marked(st.record); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.trouble; t != nil && t.concerns(st.record) && (t.final || r.client.machine.Now().Mono < t.until) {
+		return t.err
+	}
+	return nil
+}
+
+// marked is the error for a record that the server has refused already, nil when it may be asked.
+func (s *Session) marked(rec *record.Record) error {
+	m := rec.Mark
+	if m == nil {
+		return nil
+	}
+	refusal := &authserver.Failure{Outcome: authserver.InvalidGrant, Code: m.Code, Description: m.Description}
+	age := s.client.serverTime(s.client.machine.Now().Wall).Sub(m.At).Abs()
+	switch {
+	case m.Verdict == record.Dead, m.Verdict == record.Presumed && age < presumedFor:
+		return fmt.Errorf("%w: %w", ErrLoginRequired, refusal)
+	case m.Verdict == record.Doubted && age < doubtedFor:
+		return fmt.Errorf("the server has refused in unclear words and is asked again %v later: %w", doubtedFor, refusal)
+	}
+	return nil
+}
+
+// spend makes the token request, and repeats it as the kind of failure allows.
+func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client, endpoint string) (*record.Record, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, spendLimit, fmt.Errorf("the token endpoint has not answered within %v", spendLimit))
+	defer cancel()
+	pause, replayed := retryFirst, false
+	for {
+		old, sent := l.known().record, r.client.machine.Now()
+		stop := l.beat(ctx)
+		answer, err := server.Token(ctx, endpoint, r.form(old), l.check)
+		stop()
+		if err == nil {
+			r.client.noticeDate(answer.Date)
+			return r.client.received(old, answer, l.number, sent.Wall), nil
+		}
+		if errors.Is(err, errLeaseOver) {
+			return nil, r.release(ctx, l, errAgain, nil)
+		}
+		f, ok := errors.AsType[*authserver.Failure](err)
+		if !ok {
+			return nil, r.release(ctx, l, err, nil)
+		}
+		r.client.noticeDate(f.Date)
+		switch f.Outcome {
+		case authserver.NotProcessed, authserver.Unrelated:
+			wait := max(r.client.jitter(pause), f.RetryAfter)
+			if wait >= l.left() || sleep(ctx, wait) != nil {
+				return nil, r.release(ctx, l, err, nil)
+			}
+			pause *= 2
+		case authserver.MaybeProcessed:
+			// Servers with a leeway answer the replay with the successor.
+			if replayed {
+				return nil, r.release(ctx, l, err, nil)
+			}
+			replayed = true
+		case authserver.Misconfigured:
+			r.client.metadata.expire()
+			return nil, r.release(ctx, l, err, nil)
+		case authserver.InvalidGrant, authserver.Doubtful:
+			return nil, r.refused(ctx, l, f)
+		default:
+			return nil, r.release(ctx, l, err, nil)
+		}
+		if err := l.confirm(ctx); err != nil {
+			return nil, r.release(ctx, l, err, nil)
+		}
+	}
+}
+
+// form is the token request's: the refresh token (RFC 6749 §6) or the configured grant.
+func (r *renewal) form(rec *record.Record) url.Values {
+	if r.client.config.Grant != nil {
+		form := r.client.config.Grant.form()
+		scopeParam(form, r.client.config.Scopes)
+		return form
+	}
+	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {rec.RefreshToken}}
+}
+
+// refused handles the server's own word about the grant. It is believed only while the lease is
+// still in the store: otherwise it answers a token that somebody else has replaced, or is replacing.
+func (r *renewal) refused(ctx context.Context, l *lease, f *authserver.Failure) error {
+	if r.client.config.Grant != nil {
+		return r.release(ctx, l, f, nil) // nothing was spent; the configured grant itself is refused
+	}
+	if err := l.confirm(ctx); err != nil {
+		return r.release(ctx, l, err, nil)
+	}
+	mark := &record.Mark{
+		Verdict: record.Dead, Code: f.Code, Description: f.Description,
+		At: r.client.serverTime(r.client.machine.Now().Wall),
+	}
+	err := fmt.Errorf("%w: %w", ErrLoginRequired, f)
+	if f.Outcome == authserver.Doubtful {
+		mark.Verdict = record.Presumed
+		if l.known().record.Mark == nil {
+			mark.Verdict, err = record.Doubted, f
+		}
+	}
+	return r.release(ctx, l, err, mark)
+}
+
+// release ends a renewal that has brought nothing: it gives the lease back and remembers err.
+func (r *renewal) release(ctx context.Context, l *lease, err error, mark *record.Mark) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	st := l.known()
+	unmarked := l.giveBack(ctx, mark)
+	if errors.Is(unmarked, errAgain) && mark != nil {
+		return errAgain // not the server's word about what the store holds now
+	}
+	return r.failed(st, err)
+}
+
+// failed remembers err for its backoff and returns it. A refusal for good is remembered even where
+// its mark could not be written, so that a dead token is never sent again.
+func (r *renewal) failed(st state, err error) error {
+	if errors.Is(err, errAgain) {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := &trouble{err: err, failures: 1, grant: st.record.Grant, generation: st.record.Generation}
+	if r.trouble != nil && r.trouble.concerns(st.record) {
+		t.failures += r.trouble.failures
+	}
+	pause := r.client.jitter(min(backoffFirst<<min(t.failures-1, 10), backoffMost))
+	if f, ok := errors.AsType[*authserver.Failure](err); ok {
+		pause = max(pause, f.RetryAfter)
+		t.final = errors.Is(err, ErrLoginRequired) && f.Outcome == authserver.InvalidGrant
+		if f.Outcome == authserver.Doubtful {
+			pause = max(pause, doubtedFor)
+		}
+	}
+	t.until = r.client.machine.Now().Mono + pause
+	r.trouble = t
+	return err
+}
+
+func (s *Session) currentEpoch() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch
+}
+
+// jitter spreads d over three quarters to five quarters of itself.
+func (c *Client) jitter(d time.Duration) time.Duration { return d*3/4 + machine.UpTo(c.machine, d/2) }

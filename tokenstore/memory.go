@@ -1,0 +1,113 @@
+package tokenstore
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Memory is a Store in memory: for tests, and for programs whose grants may end with the process. It
+// is a Lister and a Waiter.
+type Memory struct {
+	mu     sync.Mutex
+	values map[string]memoryValue // guarded by mu
+	last   uint64                 // number of the last version; guarded by mu
+}
+
+type memoryValue struct {
+	value   []byte
+	version Version
+	changed chan struct{} // closed when the value is replaced or deleted
+}
+
+// NewMemory makes an empty Memory.
+func NewMemory() *Memory { return &Memory{values: make(map[string]memoryValue)} }
+
+// Load implements Store.
+func (m *Memory) Load(ctx context.Context, key string) ([]byte, Version, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.values[key]
+	if !ok || v.version == "" {
+		return nil, "", ErrNotFound
+	}
+	return slices.Clone(v.value), v.version, nil
+}
+
+// Swap implements Store. It is durable as long as the process lives.
+func (m *Memory) Swap(ctx context.Context, key string, old Version, value []byte) (Version, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.values[key]
+	if now.version != old {
+		return "", ErrConflict
+	}
+	if now.changed != nil {
+		close(now.changed)
+	}
+	if len(value) == 0 {
+		delete(m.values, key)
+		return "", nil
+	}
+	m.last++
+	version := Version(strconv.FormatUint(m.last, 10))
+	m.values[key] = memoryValue{slices.Clone(value), version, nil}
+	return version, nil
+}
+
+// Keys implements Lister.
+func (m *Memory) Keys(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield("", err)
+			return
+		}
+		m.mu.Lock()
+		var keys []string
+		for key, v := range m.values {
+			if v.version != "" && strings.HasPrefix(key, prefix) {
+				keys = append(keys, key)
+			}
+		}
+		m.mu.Unlock()
+		for _, key := range keys {
+			if !yield(key, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Wait implements Waiter.
+func (m *Memory) Wait(ctx context.Context, key string, not Version) error {
+	m.mu.Lock()
+	v := m.values[key]
+	if v.version != not {
+		m.mu.Unlock()
+		return ctx.Err()
+	}
+	if v.changed == nil {
+		v.changed = make(chan struct{})
+		m.values[key] = v
+	}
+	m.mu.Unlock()
+	select {
+	case <-v.changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Format implements fmt.Formatter: a Memory shows no value under any verb.
+func (m *Memory) Format(f fmt.State, _ rune) { fmt.Fprint(f, "tokenstore.Memory") }
