@@ -1,0 +1,158 @@
+// Package oidcprovider starts panva's oidc-provider, a certified OpenID provider, on loopback, and gives tests the acts
+// and views that the protocol does not: destroying one access token, revoking a grant, a ledger of token requests,
+// faults.
+package oidcprovider
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/internal/e2e/process"
+)
+
+// Provider is a provider that runs until its test ends. Its methods end the test when the provider does not do as told;
+// like those of testing.T that do so, they are for the test's own goroutine.
+type Provider struct {
+	Issuer  string // what clients are configured with
+	Address string // where it listens, host:port
+	t       testing.TB
+}
+
+// Start starts a provider and waits until it is ready.
+func Start(t testing.TB, c Config) *Provider {
+	t.Helper()
+	node := process.Need(t, "node")
+	_, here, _, _ := runtime.Caller(0)
+	dir := filepath.Dir(here)
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", "oidc-provider")); err != nil {
+		process.Missing(t, "the npm package oidc-provider")
+	}
+
+	cmd := exec.Command(node, "server.mjs")
+	cmd.Dir = dir
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	process.Start(t, cmd)
+	// The pipe stays open until the provider is killed: its end would end the provider.
+	require.NoError(t, json.NewEncoder(stdin).Encode(c.input()))
+	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	require.NoError(t, err, "oidc-provider ended before it was ready")
+	p := &Provider{t: t}
+	require.NoError(t, json.Unmarshal(line, p))
+	return p
+}
+
+// API is the address of a protected resource: 200 and a Grant as JSON for an active token, else 401 with a challenge.
+func (p *Provider) API() string { return p.own("/api") }
+
+func (p *Provider) own(path string) string { return "http://" + p.Address + path }
+
+// DestroyAccessToken ends one access token; its grant and refresh token live on.
+func (p *Provider) DestroyAccessToken(token string) {
+	p.t.Helper()
+	p.post("/test/destroy-access-token", map[string]any{"token": token})
+}
+
+// RevokeRefreshToken ends the grant that token belongs to, with all of its tokens.
+func (p *Provider) RevokeRefreshToken(token string) {
+	p.t.Helper()
+	p.post("/test/revoke-grant", map[string]any{"refresh_token": token})
+}
+
+// RevokeAccount ends all grants of one account.
+func (p *Provider) RevokeAccount(account string) {
+	p.t.Helper()
+	p.post("/test/revoke-grant", map[string]any{"account": account})
+}
+
+// Faults are what goes wrong at the token endpoint. The zero value: nothing.
+type Faults struct {
+	Delay       time.Duration // before a request is processed
+	AnswerDelay time.Duration // between processing and the answer
+	Unavailable float64       // the probability of a 503, unprocessed
+}
+
+// Fail sets the faults of all token requests from now on.
+func (p *Provider) Fail(f Faults) {
+	p.t.Helper()
+	p.post("/test/faults", map[string]any{
+		"delay_ms":        f.Delay.Milliseconds(),
+		"answer_delay_ms": f.AnswerDelay.Milliseconds(),
+		"unavailable":     f.Unavailable,
+	})
+}
+
+// TokenRequest is one line of the ledger. Refresh tokens are named by a short hash; equal hashes are equal tokens.
+type TokenRequest struct {
+	Time      time.Time `json:"time"` // when it came in
+	GrantType string    `json:"grant_type"`
+	ClientID  string    `json:"client_id"`
+	UserAgent string    `json:"user_agent"`
+	Presented string    `json:"presented"` // the refresh token sent
+	Issued    string    `json:"issued"`    // the refresh token in the answer
+	Status    int       `json:"status"`
+	Error     string    `json:"error"`
+	Detail    string    `json:"detail"` // what the provider keeps to itself
+	Reuse     bool      `json:"reuse"`  // the token sent had been replaced before
+}
+
+// Log is every token request so far, in the order in which they were done.
+func (p *Provider) Log() []TokenRequest {
+	p.t.Helper()
+	var log []TokenRequest
+	p.get("/test/log", &log)
+	return log
+}
+
+// Stats counts what is alive and what has happened.
+type Stats struct {
+	API struct {
+		Accepted int `json:"accepted"`
+		Refused  int `json:"refused"`
+	} `json:"api"`
+	Live struct {
+		Grants        int `json:"grants"`
+		RefreshTokens int `json:"refresh_tokens"`
+		AccessTokens  int `json:"access_tokens"`
+	} `json:"live"`
+	TokenRequests int `json:"token_requests"`
+}
+
+// Stats is the state of things now.
+func (p *Provider) Stats() Stats {
+	p.t.Helper()
+	var s Stats
+	p.get("/test/stats", &s)
+	return s
+}
+
+func (p *Provider) post(path string, body any) {
+	p.t.Helper()
+	text, err := json.Marshal(body)
+	require.NoError(p.t, err)
+	resp, err := http.Post(p.own(path), "application/json", bytes.NewReader(text))
+	require.NoError(p.t, err)
+	require.NoError(p.t, resp.Body.Close())
+	require.Equal(p.t, http.StatusNoContent, resp.StatusCode, path)
+}
+
+func (p *Provider) get(path string, into any) {
+	p.t.Helper()
+	resp, err := http.Get(p.own(path))
+	require.NoError(p.t, err)
+	defer resp.Body.Close()
+	require.Equal(p.t, http.StatusOK, resp.StatusCode, path)
+	require.NoError(p.t, json.NewDecoder(resp.Body).Decode(into))
+}

@@ -1,0 +1,67 @@
+// A certified OpenID provider on loopback, for tests. It reads one JSON object (see config.go) as the first line of its
+// standard input, prints {"issuer", "address"} when it is ready, and ends when its standard input does.
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
+import Provider, { errors } from 'oidc-provider';
+import { adapterOver } from './adapter.mjs';
+import { pages } from './pages.mjs';
+import { testRoutes } from './testroutes.mjs';
+
+const stdin = createInterface({ input: process.stdin });
+const [line] = await once(stdin, 'line');
+stdin.on('close', () => process.exit(0));
+const config = JSON.parse(line);
+
+const server = createServer();
+server.listen(0, '127.0.0.1');
+await once(server, 'listening');
+const address = `127.0.0.1:${server.address().port}`;
+const issuer = config.issuer || `http://${address}`;
+
+const store = new Map();
+const lifetime = config.accessTokenSeconds;
+
+const provider = new Provider(issuer, {
+  adapter: adapterOver(store),
+  clients: config.clients,
+  clockTolerance: 0, // by default an expired token stays good for 15 s
+  cookies: { keys: [randomBytes(16).toString('hex')] },
+  scopes: ['openid', 'offline_access', 'api:read', 'api:write'],
+  claims: { openid: ['sub'], email: ['email'] },
+  findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id, email: `${id}@example.com` }) }),
+  pkce: { required: () => true },
+  rotateRefreshToken: config.rotate,
+  issueRefreshToken: (ctx, client, source) => client.grantTypeAllowed('refresh_token')
+    && (config.alwaysRefreshToken || source.scopes.has('offline_access')),
+  expiresWithSession: () => false, // a refresh token without offline_access would end with the browser's session
+  interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+  ttl: {
+    AccessToken: lifetime, ClientCredentials: lifetime, RefreshToken: 86400, Grant: 86400, Session: 86400,
+    Interaction: 3600, IdToken: 3600, DeviceCode: 600, AuthorizationCode: 60,
+  },
+  features: {
+    devInteractions: { enabled: false },
+    deviceFlow: { enabled: true },
+    revocation: { enabled: true },
+    introspection: { enabled: true },
+    userinfo: { enabled: true },
+    clientCredentials: { enabled: true },
+    registration: { enabled: config.registration },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: () => undefined,
+      getResourceServerInfo: (ctx, resource) => {
+        if (!config.resources.includes(resource)) throw new errors.InvalidTarget();
+        return { scope: 'api:read api:write', audience: resource, accessTokenTTL: lifetime, accessTokenFormat: 'opaque' };
+      },
+    },
+    ...config.features,
+  },
+});
+
+provider.use(testRoutes(provider, store, config));
+provider.use(pages(provider));
+server.on('request', provider.callback());
+console.log(JSON.stringify({ issuer, address }));
