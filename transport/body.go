@@ -17,109 +17,167 @@ type loan struct {
 
 // newLoan takes charge of req's body.
 func newLoan(req *http.Request) loan {
-	b := loan{given: req.Body}
+	l := loan{given: req.Body}
 	switch {
 	case req.Body == nil || req.Body == http.NoBody:
 	case req.GetBody != nil:
-		b.getBody = req.GetBody
+		l.getBody = req.GetBody
 	default:
-		b.lent = &lentBody{body: req.Body}
+		l.lent = newLentBody(req.Body)
 	}
-	return b
+	return l
 }
 
 // first is the body of the first send.
-func (b *loan) first() io.ReadCloser {
-	if b.lent != nil {
-		return b.lent
+func (l *loan) first() io.ReadCloser {
+	if l.lent != nil {
+		return l.lent
 	}
-	return b.given
+	return l.given
+}
+
+// hold keeps the first send from touching a body that it has not read from, until again or release.
+func (l *loan) hold() {
+	if l.lent != nil {
+		l.lent.hold()
+	}
 }
 
 // again is the body of the second send: another one, or the first if nobody has read from it.
-func (b *loan) again() (io.ReadCloser, bool) {
+func (l *loan) again() (io.ReadCloser, bool) {
 	switch {
-	case b.getBody != nil:
-		fresh, err := b.getBody()
+	case l.getBody != nil:
+		fresh, err := l.getBody()
 		return fresh, err == nil
-	case b.lent != nil:
-		if !b.lent.recall() {
+	case l.lent != nil:
+		if !l.lent.recall() {
 			return nil, false
 		}
-		b.lent = &lentBody{body: b.lent.body}
-		return b.lent, true
+		l.lent = newLentBody(l.given)
+		return l.lent, true
 	}
-	return b.given, true
+	return l.given, true
 }
 
-// release ends the charge: a lent body is closed when its borrower closes it, or now if he has.
-func (b *loan) release() {
-	if b.lent != nil {
-		b.lent.release()
+// release says that there will be no further send.
+func (l *loan) release() {
+	if l.lent != nil {
+		l.lent.release()
 	}
 }
 
-// lentBody lends a body that cannot be rewound to one send. Closing is put off until the body is known
-// not to be needed again.
+// lentBody lends a body that cannot be made anew to one send. While it is unread and might be needed
+// for another send, closing it is put off.
 type lentBody struct {
 	body io.ReadCloser
 
 	mu       sync.Mutex
-	read     bool // guarded by mu
-	recalled bool // guarded by mu
-	returned bool // the borrower has closed it; guarded by mu
-	released bool // its closing ends it; guarded by mu
-	closed   bool // guarded by mu
+	settled  sync.Cond // signals that state or returned has changed
+	state    lentState // guarded by mu
+	read     bool      // the borrower has begun to read; guarded by mu
+	returned bool      // the borrower has closed it; guarded by mu
+	closed   bool      // body is closed, or about to be; guarded by mu
 }
 
-var errRecalled = errors.New("transport: the body is used by another attempt")
+type lentState int
+
+const (
+	lent     lentState = iota
+	held               // unread, and reads wait
+	recalled           // unread, and given to another send: reads fail
+	released           // the borrower's alone
+)
+
+// errRecalled reaches nobody but a Base that goes on with a send whose answer is thrown away.
+var errRecalled = errors.New("transport: the body has been taken back for another send")
+
+func newLentBody(body io.ReadCloser) *lentBody {
+	b := &lentBody{body: body}
+	b.settled.L = &b.mu
+	return b
+}
 
 // Read implements io.Reader.
-func (l *lentBody) Read(p []byte) (int, error) {
-	l.mu.Lock()
-	if l.recalled || l.returned {
-		l.mu.Unlock()
-		return 0, errRecalled
+func (b *lentBody) Read(p []byte) (int, error) {
+	if err := b.beginRead(); err != nil {
+		return 0, err
 	}
-	l.read = true
-	l.mu.Unlock()
-	return l.body.Read(p)
+	return b.body.Read(p)
+}
+
+func (b *lentBody) beginRead() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.state == held && !b.returned {
+		b.settled.Wait()
+	}
+	if b.returned {
+		return http.ErrBodyReadAfterClose
+	}
+	if b.state == recalled {
+		return errRecalled
+	}
+	b.read = true
+	return nil
 }
 
 // Close implements io.Closer.
-func (l *lentBody) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.returned = true
-	return l.closeLocked()
+func (b *lentBody) Close() error {
+	b.mu.Lock()
+	b.returned = true
+	closing := b.takeClosingLocked()
+	b.mu.Unlock()
+	b.settled.Broadcast()
+	if !closing {
+		return nil
+	}
+	return b.body.Close()
 }
 
-// recall takes the body back if it is unread. A borrower that still holds it gets nothing more.
-func (l *lentBody) recall() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.read {
+// hold makes reads wait if none has begun.
+func (b *lentBody) hold() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.read {
+		b.state = held
+	}
+}
+
+// recall takes the body back if it is unread.
+func (b *lentBody) recall() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.read {
 		return false
 	}
-	l.recalled = true
+	b.state = recalled
+	b.settled.Broadcast()
 	return true
 }
 
-func (l *lentBody) release() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.released = true
-	_ = l.closeLocked()
-}
-
-func (l *lentBody) closeLocked() error {
-	if !l.returned || !l.released || l.recalled || l.closed {
-		return nil
+// release leaves the body to its borrower, and closes it if he has done so already.
+func (b *lentBody) release() {
+	b.mu.Lock()
+	b.state = released
+	closing := b.takeClosingLocked()
+	b.mu.Unlock()
+	b.settled.Broadcast()
+	if closing {
+		_ = b.body.Close()
 	}
-	l.closed = true
-	return l.body.Close()
 }
 
+// takeClosingLocked reports whether body is to be closed now, by whoever asks. A body that was read
+// from is closed at once: a Base may count on it to end a read that hangs.
+func (b *lentBody) takeClosingLocked() bool {
+	if b.closed || !b.returned || !(b.read || b.state == released) {
+		return false
+	}
+	b.closed = true
+	return true
+}
+
+// closeBody closes the body of a request that is not sent.
 func closeBody(req *http.Request) {
 	if req.Body != nil {
 		_ = req.Body.Close()
@@ -130,29 +188,40 @@ func closeBody(req *http.Request) {
 type peekedBody struct {
 	io.ReadCloser
 	seen bytes.Buffer
+	err  error // what ended the body while it was looked at, if anything did
 }
 
 // Read implements io.Reader.
 func (b *peekedBody) Read(p []byte) (int, error) {
 	left := maxPeek - b.seen.Len()
-	if left <= 0 {
+	if left <= 0 || b.err != nil {
 		return 0, io.EOF
 	}
 	n, err := b.ReadCloser.Read(p[:min(len(p), left)])
 	b.seen.Write(p[:n])
+	b.err = err
 	return n, err
 }
 
 // Close implements io.Closer: looking at a body does not end it.
 func (b *peekedBody) Close() error { return nil }
 
-// restored is the whole body again.
+// restored is the whole body again, and the original one if nobody has looked.
 func (b *peekedBody) restored() io.ReadCloser {
-	if b.seen.Len() == 0 {
+	if b.seen.Len() == 0 && b.err == nil {
 		return b.ReadCloser
+	}
+	rest := io.Reader(b.ReadCloser)
+	if b.err != nil {
+		rest = endedReader{b.err}
 	}
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(&b.seen, b.ReadCloser), b.ReadCloser}
+	}{io.MultiReader(&b.seen, rest), b.ReadCloser}
 }
+
+// endedReader repeats how a body ended.
+type endedReader struct{ err error }
+
+func (r endedReader) Read([]byte) (int, error) { return 0, r.err }

@@ -2,95 +2,110 @@ package transport
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
-// Challenge is one thing that a response asks for (RFC 9110 §11.6.1, RFC 6750 §3).
+const (
+	maxChallenges     = 64       // of one answer
+	maxChallengeBytes = 64 << 10 // of all header values of one answer
+)
+
+// Challenge is one thing that a response asks for (RFC 9110 §11.6.1).
 type Challenge struct {
-	// Scheme is the authentication scheme as the server wrote it; compare it without regard to case.
+	// Scheme is the authentication scheme as the server wrote it; compare it without regard to
+	// case. Empty: the server gave parameters without naming a scheme, as some do.
 	Scheme string
-	// Token68 is what follows the scheme instead of parameters, as in "Negotiate YII=".
+
+	// Token68 is what follows the scheme in place of parameters, as in "Negotiate YII=".
 	Token68 string
-	// Params are the parameters by lower-case name: error, error_description, scope, acr_values,
-	// max_age, claims, resource_metadata, realm … Of a repeated one the first counts.
+
+	// Params are the parameters under their lower-case names, never nil. Of one that is repeated the
+	// first counts. Those that concern an access token: error, error_description, scope (RFC 6750
+	// §3), acr_values, max_age in seconds (RFC 9470 §3), resource_metadata (RFC 9728 §5.1), algs
+	// (RFC 9449 §7.1), claims in Base64 (Entra ID). They are the server's words: not to be trusted,
+	// nor to be shown to people as they are.
 	Params map[string]string
 }
 
-// maxChallenges bounds what is read of one response.
-const maxChallenges = 64
-
-// Challenges returns what resp asks for in its WWW-Authenticate headers. It never fails: what cannot be
-// read is left out.
+// Challenges returns what resp asks for in its WWW-Authenticate headers, whatever its status: after a 403
+// it is what tells the scope that is needed. It never fails: what cannot be read is left out, and of
+// what is longer than any server has reason to send only the beginning is read.
 func Challenges(resp *http.Response) []Challenge {
 	var all []Challenge
+	left := maxChallengeBytes
 	for _, value := range resp.Header.Values("WWW-Authenticate") {
-		p := parser{rest: value}
-		for len(all) < maxChallenges && p.skipTo() {
-			all = p.element(all)
-		}
+		value = value[:min(len(value), left)]
+		left -= len(value)
+		p := parser{rest: value, first: len(all)}
+		all = p.list(all)
 	}
 	return all
 }
 
-// parser reads a header value from the left. Each step takes at least one byte, so it ends, in linear
-// time, whatever it is given.
+// isOAuth reports whether an access token could answer c: its scheme takes one, or it names none. "OAuth"
+// and "Token" are what some servers write who take Bearer.
+func (c Challenge) isOAuth() bool {
+	return slices.ContainsFunc([]string{"", "Bearer", "DPoP", "OAuth", "Token"}, func(scheme string) bool {
+		return strings.EqualFold(c.Scheme, scheme)
+	})
+}
+
+// parser reads a header value from the left. Every step takes at least one byte and looks at none more
+// than a few times, so it ends, in linear time, whatever it is given.
 type parser struct {
-	rest string
-	open bool // a challenge of this header can take parameters
+	rest  string
+	first int // index of the first challenge of this header value
 }
 
-// skipTo moves to the next element of the list; false at the end.
-func (p *parser) skipTo() bool {
-	p.rest = strings.TrimLeft(p.rest, " \t,")
-	return p.rest != ""
-}
-
-// element reads a parameter of the last challenge, or a new challenge.
-func (p *parser) element(all []Challenge) []Challenge {
-	word := p.word()
-	if word == "" {
-		p.garbage()
-		return all
-	}
-	if name, value, ok := p.param(word); ok {
-		if p.open {
-			set(&all[len(all)-1], name, value)
+// list reads the elements of the list: challenges, and further parameters of the one before.
+func (p *parser) list(all []Challenge) []Challenge {
+	for {
+		p.rest = strings.TrimLeft(p.rest, " \t,")
+		if p.rest == "" {
+			return all
 		}
-		return all
+		word := p.word()
+		name, value, ok := p.param(word)
+		switch {
+		case ok && len(all) > p.first:
+			all[len(all)-1].set(name, value)
+		case len(all) == maxChallenges:
+			return all
+		case ok:
+			c := Challenge{Params: map[string]string{}}
+			c.set(name, value)
+			all = append(all, c)
+		case word != "" && p.atGap():
+			all = append(all, p.challenge(word))
+		default:
+			p.skipElement()
+		}
 	}
-	if p.rest != "" && !strings.ContainsRune(" \t,", rune(p.rest[0])) {
-		p.garbage()
-		return all
-	}
-	p.open = true
-	all = append(all, Challenge{Scheme: word, Params: map[string]string{}})
-	p.afterScheme(&all[len(all)-1])
-	return all
 }
 
-// afterScheme reads the token68 or the first parameter behind a scheme.
-func (p *parser) afterScheme(c *Challenge) {
-	if p.rest == "" || p.rest[0] == ',' {
-		return
-	}
+// challenge reads what follows a scheme: a token68, the first parameter, or nothing.
+func (p *parser) challenge(scheme string) Challenge {
+	c := Challenge{Scheme: scheme, Params: map[string]string{}}
 	p.rest = strings.TrimLeft(p.rest, " \t")
 	before := p.rest
-	word := p.word()
-	if name, value, ok := p.param(word); ok {
-		set(c, name, value)
-		return
+	if name, value, ok := p.param(p.word()); ok {
+		c.set(name, value)
+		return c
 	}
-	p.rest = before
 	end := strings.IndexAny(before, " \t,")
 	if end < 0 {
 		end = len(before)
 	}
 	if isToken68(before[:end]) {
 		c.Token68, p.rest = before[:end], before[end:]
+	} else {
+		p.rest = before
 	}
+	return c
 }
 
-// param reads "= value" behind a name.
+// param reads what follows a parameter's name: "=" and a value.
 func (p *parser) param(name string) (_, value string, ok bool) {
 	rest := strings.TrimLeft(p.rest, " \t")
 	if name == "" || !strings.HasPrefix(rest, "=") {
@@ -98,22 +113,16 @@ func (p *parser) param(name string) (_, value string, ok bool) {
 	}
 	rest = strings.TrimLeft(rest[1:], " \t")
 	if rest == "" || rest[0] == ',' || rest[0] == '=' {
-		return "", "", false // padding of a token68
+		return "", "", false // that was the padding of a token68, or nothing
 	}
 	p.rest = rest
 	if rest[0] == '"' {
 		return name, p.quoted(), true
 	}
-	end := strings.IndexByte(rest, ',')
-	if end < 0 {
-		end = len(rest)
-	}
-	// An unquoted value ends at a space by the grammar; some servers write whole sentences.
-	value, p.rest = strings.TrimRight(rest[:end], " \t"), rest[end:]
-	return name, value, true
+	return name, p.unquoted(), true
 }
 
-// quoted reads a quoted string; one without an end goes to the end.
+// quoted reads a quoted string (RFC 9110 §5.6.4). One without an end goes to the end.
 func (p *parser) quoted() string {
 	var b strings.Builder
 	for i := 1; i < len(p.rest); i++ {
@@ -132,7 +141,28 @@ func (p *parser) quoted() string {
 	return b.String()
 }
 
-// word reads a token (RFC 9110 §5.6.2).
+// unquoted reads a value without quotes. By the grammar a space ends it, but there are servers that
+// write a whole sentence: it goes on to the next comma, or to a gap before another parameter.
+func (p *parser) unquoted() string {
+	end := 0
+	for end < len(p.rest) && p.rest[end] != ',' {
+		if isSpace(p.rest[end]) && !isSpace(p.rest[end-1]) && startsParam(p.rest[end:]) {
+			break
+		}
+		end++
+	}
+	value := strings.TrimRight(p.rest[:end], " \t")
+	p.rest = p.rest[end:]
+	return value
+}
+
+// startsParam reports whether a name and a "=" come next.
+func startsParam(s string) bool {
+	next := parser{rest: strings.TrimLeft(s, " \t")}
+	return next.word() != "" && strings.HasPrefix(next.rest, "=")
+}
+
+// word reads a token (RFC 9110 §5.6.2), or nothing.
 func (p *parser) word() string {
 	end := 0
 	for end < len(p.rest) && isTokenByte(p.rest[end]) {
@@ -143,31 +173,38 @@ func (p *parser) word() string {
 	return word
 }
 
-// garbage skips to the next comma. What follows belongs to no challenge that was understood.
-func (p *parser) garbage() {
-	if end := strings.IndexByte(p.rest, ','); end >= 0 {
-		p.rest = p.rest[end:]
-		return
-	}
-	p.rest = ""
+// atGap reports whether an element, or its scheme, ends here.
+func (p *parser) atGap() bool {
+	return p.rest == "" || isSpace(p.rest[0]) || p.rest[0] == ','
 }
 
-func set(c *Challenge, name, value string) {
+// skipElement gives up what is neither a challenge nor a parameter.
+func (p *parser) skipElement() {
+	_, p.rest, _ = strings.Cut(p.rest, ",")
+}
+
+func (c *Challenge) set(name, value string) {
 	name = strings.ToLower(name)
 	if _, twice := c.Params[name]; !twice {
 		c.Params[name] = value
 	}
 }
 
+func isSpace(b byte) bool { return b == ' ' || b == '\t' }
+
+func isAlphanumeric(b byte) bool {
+	return '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+}
+
 func isTokenByte(b byte) bool {
-	return b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0
+	return isAlphanumeric(b) || strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0
 }
 
 // isToken68 reports whether s is a token68 (RFC 9110 §11.2).
 func isToken68(s string) bool {
 	s = strings.TrimRight(s, "=")
 	for i := range len(s) {
-		if !(isTokenByte(s[i]) || s[i] == '/') {
+		if !isAlphanumeric(s[i]) && strings.IndexByte("-._~+/", s[i]) < 0 {
 			return false
 		}
 	}

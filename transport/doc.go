@@ -2,35 +2,65 @@
 // attaches a token, recognises a rejected one, has it renewed, and sends the request once more.
 //
 //	hc := &http.Client{Transport: &transport.Transport{Source: source}}
+//	resp, err := hc.Get("https://api.example.com/me")
 //
 // # The way of a request
 //
-// The Transport asks its [Source] for a token, copies the request shallowly, sets Authorization: Bearer,
-// and sends the copy over Base. A request that has an Authorization header of its own is sent as it
-// is.
+// The Transport asks its [Source] for a token, copies the request shallowly, sets "Authorization:
+// Bearer …" and sends the copy over Base. A request whose header has the key Authorization already,
+// with or without a value, is sent as it is: no token, no second send.
 //
-// An answer of 401 to a request that carried the token rejects it, with or without a challenge, unless
-// its challenges name only schemes other than Bearer and DPoP, or ask for a step-up
-// (insufficient_scope, insufficient_user_authentication, insufficient_claims) or a DPoP proof. Then
-// Source.Renew is called once, and the request is sent once more with the new token, if its body can
-// be had again: there is none, or GetBody makes another, or nobody has read from it yet. Otherwise the
-// caller gets the 401. Any other answer reaches the caller untouched, its body unread, a 403
-// insufficient_scope included: see [Challenges] for what it asks for. [Transport.Rejected] adds other
-// signals.
+// A 401 to a request that carried the token rejects it, with or without a challenge, unless its
+// challenges
 //
-// An error of Source.Token or Source.Renew is returned as it is, in place of an answer.
+//   - name only schemes that take no access token (Basic, Negotiate …), or
+//   - ask for a step-up: insufficient_scope, insufficient_user_authentication (RFC 9470) or
+//     insufficient_claims, or
+//   - ask for a DPoP proof: use_dpop_nonce or invalid_dpop_proof (RFC 9449).
+//
+// Then Source.Renew is called, once, and the request is sent once more, if its body can be had again:
+// there is none, or GetBody makes another, or nobody has read from it yet, as when a server answers
+// without asking for an announced body (Expect: 100-continue). Where it cannot be had again the token is
+// renewed all the same, for the requests to come. A request is so sent twice at most.
+//
+// Every other answer reaches the caller untouched, its body unread: a 403 insufficient_scope, for one,
+// of which [Challenges] tells the scope that is needed. [Transport.Rejected] recognises what a
+// particular server says in place of a 401.
+//
+// # What the caller gets
+//
+//   - The answer to the second send, whatever it is; another 401 included.
+//   - The first answer, whole, where there is no second send: Renew returned an error that wraps
+//     [ErrRejected], or the same access token again; or the body cannot be had again.
+//   - The error of Source.Token, or any other error of Source.Renew, as it is, and no answer: that the
+//     person has to log in again, or that the caller's own context ended, must not hide behind a 401.
+//   - An error of Base, as it is, or one that wraps [ErrConfig] or [ErrToken].
+//
+// Waiting for a token is bounded by the request's context, as the Source minds it.
 //
 // # Where tokens go
 //
-// With no Origins: to whatever origin (scheme, host, port) the program itself asks, over https, or
-// over http to localhost, 127.0.0.0/8 or [::1]. With Origins: to the listed ones only; plain http to
-// another machine only if it is listed so. In both cases never along a redirect that has left the
-// origin, also not where it leads back. What may not carry the token is sent without it.
+// Without Origins: to whatever origin (scheme, host and port, RFC 6454) the program itself asks, over
+// https, or over http to localhost, 127.0.0.0/8 or [::1]. With Origins: to those listed, and to plain
+// http on another machine only if it is listed so. Names are compared as they are written but for the
+// case of ASCII letters: "api.example.com." with a dot at its end is another host.
 //
-// # Contract
+// In both cases a token never goes along a redirect that has left the origin where it began, not even
+// where it leads back, and not to another origin of the list. http.Client records the chain of redirects
+// in Request.Response; a chain that cannot be followed is taken for one that has left. What may not
+// carry the token is sent without it, and its answer is nobody's business here.
 //
-// The Transport keeps the contract of http.RoundTripper but in one point: it interprets a response, by
-// sending a request once more when the first answer rejects its token. It does not change the
-// request, closes its body once on every path, and is safe for concurrent use. The response's Request
-// is the caller's, without the token.
+// # The contract of http.RoundTripper
+//
+// One clause is bent: a RoundTripper should not interpret the response. The Transport interprets one that
+// rejects its token. All others hold: the request is not changed, nor its header map; its body is
+// closed, once, on every path, an error included, and possibly after RoundTrip has returned; an answer
+// comes with a nil error, and its body is the caller's to close; the Transport is safe for concurrent
+// use. An answer's Request is the caller's own, without the token, so that who logs answers does not log
+// tokens. Base sees the token, as does what traces its connections.
+//
+// # Lifecycle
+//
+// A Transport has no goroutine, no timer and nothing to close. It remembers the last token's header, so
+// that a request costs no lock and three small allocations.
 package transport

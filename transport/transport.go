@@ -7,18 +7,30 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/oauth2"
 )
 
 const (
-	maxDrain = 64 << 10 // of a rejected answer, so that its connection can be used again
-	maxPeek  = 64 << 10 // of an answer that Transport.Rejected looks at
+	maxDrain = 64 << 10 // bytes of a rejecting answer, so that its connection can be used again
+	maxPeek  = 64 << 10 // bytes of an answer that Transport.Rejected looks at
+)
+
+var (
+	// ErrConfig is wrapped by the error of every request of a Transport whose fields make no sense:
+	// there is no Source, an element of Origins is not an origin, or Base answers with nothing.
+	ErrConfig = errors.New("transport: bad configuration")
+
+	// ErrToken is wrapped by the error of a request that was not sent because its Source gave a
+	// token that cannot be: none, one of a type other than Bearer, or one that is no RFC 6750 §2.1
+	// token because it holds spaces, control characters or anything beyond ASCII.
+	ErrToken = errors.New("transport: the token cannot be sent")
 )
 
 // Transport is an http.RoundTripper that makes requests with an access token. Its fields must not be
-// changed once it is in use; it is then safe for concurrent use.
+// changed once it is in use, nor may it be copied; it is then safe for concurrent use.
 type Transport struct {
 	// Source gives the tokens. Required.
 	Source Source
@@ -26,81 +38,87 @@ type Transport struct {
 	// Base sends the requests. Nil: http.DefaultTransport.
 	Base http.RoundTripper
 
-	// Origins lists where tokens may go, as "https://api.example.com". Nil: any origin that the
-	// program itself asks over TLS or on the loopback interface. See the package documentation.
+	// Origins lists where tokens may go: "https://api.example.com", "http://10.0.0.7:8080". Nil: any
+	// origin that the program itself asks, over TLS or on this machine. Empty but not nil: nowhere.
+	// See "Where tokens go" in the package documentation.
 	Origins []string
 
-	// Rejected recognises an answer, other than a 401, by which a server rejects the token: some
-	// say 403, some 200 with an error inside. It is asked about answers to requests that carried
-	// the token. It may read the body: it is given at most 64 KiB of it, and what it reads is put
-	// back. Nil: only a 401 rejects.
+	// Rejected reports whether an answer other than a 401 rejects the token: some servers say 403,
+	// some 200 with an error inside. It is asked about answers to requests that carried the token.
+	// It may read the body, of which it is given at most 64 KiB; what it reads is put back. It
+	// must be safe for concurrent use. Nil: only a 401 rejects.
 	Rejected func(*http.Response) bool
 
 	header atomic.Pointer[header]
+
+	configured sync.Once
+	origins    []origin // of Origins; immutable once configured
+	invalid    error    // immutable once configured
 }
 
-// header is the Authorization header made of a token, kept because tokens change so much more
-// seldom than requests are made. It is immutable.
+// header is the Authorization header made of a token, kept because requests are so much more frequent
+// than new tokens. It is immutable.
 type header struct {
 	token *oauth2.Token
 	value []string
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. Its errors are those of Source and of Base, as they are, and
+// errors that wrap ErrConfig or ErrToken.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	allowed, err := t.allows(req)
+	if err := t.configure(); err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	if hasAuthorization(req.Header) || !t.allows(req) {
+		return t.base().RoundTrip(req)
+	}
+	token, err := t.Source.Token(req.Context())
 	if err != nil {
 		closeBody(req)
 		return nil, err
 	}
-	if !allowed || req.Header.Get("Authorization") != "" {
-		return t.base().RoundTrip(req)
-	}
-	token, authorization, err := t.authorization(req)
+	authorization, err := t.authorization(token)
 	if err != nil {
 		closeBody(req)
 		return nil, err
 	}
 	body := newLoan(req)
+	defer body.release()
 	resp, err := t.send(req, body.first(), authorization)
 	if err != nil || !t.isRejected(resp) {
-		body.release()
 		return resp, err
 	}
-	return t.again(req, &body, resp, token)
+	return t.replay(req, &body, resp, token)
 }
 
-// again renews the token that resp rejects and sends the request once more, if its body can be. It
-// returns what comes then, or resp when there is no other token or no other body.
-func (t *Transport) again(req *http.Request, body *loan, resp *http.Response, rejected *oauth2.Token) (*http.Response, error) {
-	defer body.release()
+// replay has the rejected token renewed and sends the request once more. It returns what comes then,
+// or resp when there is no other token or no other body.
+func (t *Transport) replay(req *http.Request, body *loan, resp *http.Response, rejected *oauth2.Token) (*http.Response, error) {
+	body.hold()
 	fresh, err := t.Source.Renew(req.Context(), rejected)
-	if errors.Is(err, ErrRejected) || err == nil && fresh.AccessToken == rejected.AccessToken {
+	if errors.Is(err, ErrRejected) || err == nil && fresh != nil && fresh.AccessToken == rejected.AccessToken {
 		return resp, nil
 	}
 	if err != nil {
 		_ = resp.Body.Close()
 		return nil, err
 	}
-	replay, ok := body.again()
+	authorization, err := t.authorization(fresh)
+	if err != nil {
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	again, ok := body.again()
 	if !ok {
 		return resp, nil
 	}
-	authorization, err := t.headerOf(fresh)
-	if err != nil {
-		_ = resp.Body.Close()
-		if replay != nil {
-			_ = replay.Close()
-		}
-		return nil, err
-	}
-	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
-	_ = resp.Body.Close()
-	return t.send(req, replay, authorization)
+	discard(resp)
+	return t.send(req, again, authorization)
 }
 
-// send sends a copy of req. The answer names req itself, so that a logger of answers does not get the
-// token.
+// send sends a copy of req with a body and a token. The answer names req itself, so that what logs
+// answers does not get the token.
 func (t *Transport) send(req *http.Request, body io.ReadCloser, authorization []string) (*http.Response, error) {
 	sent := *req
 	sent.Body = body
@@ -110,39 +128,59 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, authorization []
 	}
 	sent.Header["Authorization"] = authorization
 	resp, err := t.base().RoundTrip(&sent)
-	if resp != nil {
-		resp.Request = req
-	}
-	return resp, err
-}
-
-// authorization gives a usable token and its header.
-func (t *Transport) authorization(req *http.Request) (*oauth2.Token, []string, error) {
-	token, err := t.Source.Token(req.Context())
 	if err != nil {
-		return nil, nil, err
+		return resp, err
 	}
-	authorization, err := t.headerOf(token)
-	return token, authorization, err
+	if resp == nil {
+		return nil, fmt.Errorf("%w: Transport.Base returned neither an answer nor an error", ErrConfig)
+	}
+	resp.Request = req
+	if resp.Body == nil {
+		resp.Body = http.NoBody
+	}
+	return resp, nil
 }
 
-// headerOf makes the Authorization header of a token, or finds the one made before.
-func (t *Transport) headerOf(token *oauth2.Token) ([]string, error) {
+// authorization makes the Authorization header of a token, or finds the one made before.
+func (t *Transport) authorization(token *oauth2.Token) ([]string, error) {
 	if h := t.header.Load(); h != nil && h.token == token {
 		return h.value, nil
 	}
-	if token == nil || token.AccessToken == "" {
-		return nil, errors.New("transport: the source gave an empty token")
-	}
-	if token.TokenType != "" && !strings.EqualFold(token.TokenType, "Bearer") {
-		return nil, fmt.Errorf("transport: a token of type %q is not sent: only Bearer tokens are", token.TokenType)
-	}
-	if strings.IndexFunc(token.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 {
-		return nil, errors.New("transport: the access token holds characters that a header cannot carry")
+	if err := checkToken(token); err != nil {
+		return nil, err
 	}
 	h := &header{token, []string{"Bearer " + token.AccessToken}}
 	t.header.Store(h)
 	return h.value, nil
+}
+
+// checkToken says why a token cannot be sent. The scheme is always written "Bearer": there are servers
+// that give out "bearer" and refuse it.
+func checkToken(token *oauth2.Token) error {
+	switch {
+	case token == nil || token.AccessToken == "":
+		return fmt.Errorf("%w: the source gave an empty one", ErrToken)
+	case token.TokenType != "" && !strings.EqualFold(token.TokenType, "Bearer"):
+		return fmt.Errorf("%w: its type is %.16q, and only Bearer is spoken", ErrToken, token.TokenType)
+	case strings.ContainsFunc(token.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return fmt.Errorf("%w: it holds characters that no header can carry", ErrToken)
+	}
+	return nil
+}
+
+// hasAuthorization reports whether the caller has decided for himself. The key alone counts, however it
+// is spelled: RFC 6750 §2 wants one token a request, and net/http sends every spelling there is.
+func hasAuthorization(h http.Header) bool {
+	const name = "Authorization"
+	if _, ok := h[name]; ok {
+		return true
+	}
+	for key := range h {
+		if len(key) == len(name) && strings.EqualFold(key, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // isRejected reports whether resp rejects the token that its request carried.
@@ -162,25 +200,34 @@ func (t *Transport) isRejected(resp *http.Response) bool {
 }
 
 // rejects reports whether a 401 with these challenges is about the token. Without a challenge it is:
-// many servers send none. One for other schemes only is not, nor is one that asks for more than
-// another token of the same grant can give.
+// many servers send none. It is not if all are for other schemes, nor if one asks for what no other
+// token of the same grant can give.
 func rejects(challenges []Challenge) bool {
-	spoken := false
+	concerned := len(challenges) == 0
 	for _, c := range challenges {
-		if !strings.EqualFold(c.Scheme, "Bearer") && !strings.EqualFold(c.Scheme, "DPoP") {
+		if !c.isOAuth() {
 			continue
 		}
-		spoken = true
+		concerned = true
 		switch c.Params["error"] {
-		case "insufficient_scope", "insufficient_user_authentication", "insufficient_claims", // step-up
-			"use_dpop_nonce", "invalid_dpop_proof":
+		case "insufficient_scope", "insufficient_user_authentication", "insufficient_claims", // a step-up
+			"use_dpop_nonce", "invalid_dpop_proof": // a proof
 			return false
 		}
 	}
-	return spoken || len(challenges) == 0
+	return concerned
 }
 
-// CloseIdleConnections closes Base's idle connections, if it can.
+// discard ends an answer that nobody gets. One that is not small is not worth its connection.
+func discard(resp *http.Response) {
+	if resp.ContentLength <= maxDrain {
+		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	}
+	_ = resp.Body.Close()
+}
+
+// CloseIdleConnections closes Base's idle connections, if it can; http.Client's method of that name
+// calls it.
 func (t *Transport) CloseIdleConnections() {
 	if b, ok := t.base().(interface{ CloseIdleConnections() }); ok {
 		b.CloseIdleConnections()
