@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/evergrant/evergrant/internal/secret"
 )
 
 // Memory is a Store in memory: for tests, and for programs whose grants may end with the process. It
@@ -19,8 +20,8 @@ type Memory struct {
 }
 
 type memoryValue struct {
-	value   []byte
-	version Version
+	value   secret.String
+	version Version       // zero: absent, but waited for
 	changed chan struct{} // closed when the value is replaced or deleted
 }
 
@@ -38,7 +39,7 @@ func (m *Memory) Load(ctx context.Context, key string) ([]byte, Version, error) 
 	if !ok || v.version == "" {
 		return nil, "", ErrNotFound
 	}
-	return slices.Clone(v.value), v.version, nil
+	return []byte(v.value.Reveal()), v.version, nil
 }
 
 // Swap implements Store. It is durable as long as the process lives.
@@ -61,7 +62,7 @@ func (m *Memory) Swap(ctx context.Context, key string, old Version, value []byte
 	}
 	m.last++
 	version := Version(strconv.FormatUint(m.last, 10))
-	m.values[key] = memoryValue{slices.Clone(value), version, nil}
+	m.values[key] = memoryValue{secret.New(string(value)), version, nil}
 	return version, nil
 }
 

@@ -23,7 +23,8 @@ type Version string
 //     either.
 //   - A call returns soon after its context ends, with the context's error. A Swap that ended
 //     this way, or with any error other than ErrConflict, may have taken effect or may still.
-//   - A damaged value is an error. It is never taken for an absent one, nor overwritten.
+//   - A damaged value is an error that wraps ErrDamaged. It is never taken for an absent one, nor
+//     overwritten.
 //   - An error never contains a value or a version.
 //
 // Optional abilities are found by assertion: Lister, Waiter, Liveness.
@@ -71,4 +72,8 @@ var (
 
 	// ErrConflict says that a key was not at the version that a Swap expected; nothing changed.
 	ErrConflict = errors.New("tokenstore: the value has changed since it was loaded")
+
+	// ErrDamaged says that what is stored under a key cannot be what was written there. A Store
+	// leaves it alone; the text around it says how a person removes it, which means a new login.
+	ErrDamaged = errors.New("tokenstore: the stored value is damaged")
 )
