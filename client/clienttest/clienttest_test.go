@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -95,6 +96,24 @@ func onBoth(t *testing.T, f func(t *testing.T, s *clienttest.Server)) {
 		s := clienttest.New(t)
 		s.Listen()
 		f(t, s)
+	})
+}
+
+func TestUseWithAnotherClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := clienttest.New(t)
+		api := s.NewAPI("api.test")
+		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, s.HTTPClient(""))
+		client := s.Config().Client(ctx, s.Login("read"))
+		for range 3 {
+			time.Sleep(time.Hour)
+			resp, err := client.Get(api.URL)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+		}
+		require.Len(t, s.Renewals(), 3)
+		require.Empty(t, s.Reuses())
 	})
 }
 

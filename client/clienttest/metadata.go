@@ -66,6 +66,7 @@ func (s *Server) idTokenLocked(f *family, nonce string) string {
 	if nonce != "" {
 		claims["nonce"] = nonce
 	}
+	override(claims, s.Policy.Claims)
 	key := f.client.secret
 	if key == "" {
 		key = rand.Text()

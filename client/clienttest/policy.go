@@ -16,7 +16,7 @@ type Policy struct {
 	// Deny makes the person refuse at the authorization endpoint.
 	Deny bool
 
-	// Lifetime of access tokens; 0: an hour.
+	// Lifetime of access tokens, of which the answer tells the whole seconds; 0: an hour.
 	Lifetime time.Duration
 
 	// Interval between the polls of a device; 0: 5 s, and the answer does not mention it.
@@ -58,7 +58,8 @@ type Policy struct {
 	// the words only: with expires_in 0 the token still lives as long as Lifetime says.
 	Answer map[string]any
 
-	// Metadata does the same to the metadata documents.
+	// Claims does the same to the claims of id tokens, Metadata to the metadata documents.
+	Claims   map[string]any
 	Metadata map[string]any
 }
 
@@ -69,7 +70,7 @@ func (p *Policy) interval() time.Duration { return cmp.Or(p.Interval, 5*time.Sec
 // rotates reports whether a refresh brings another refresh token.
 func (p *Policy) rotates() bool { return !p.NoRotation && !p.NoRefreshToken }
 
-// override applies Answer or Metadata to members.
+// override applies Answer, Claims or Metadata to members.
 func override(members, with map[string]any) {
 	for name, value := range with {
 		if value == nil {

@@ -1,6 +1,7 @@
 package clienttest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -24,9 +25,8 @@ func (s *Server) HTTPClient(process string) *http.Client {
 	defer s.mu.Unlock()
 	w := &wire{s: s, process: process}
 	if s.listening {
-		real := &http.Transport{}
-		s.t.Cleanup(real.CloseIdleConnections)
-		w.real = real
+		// A connection each: the real transport repeats a GET that breaks on a used one, behind the test's back.
+		w.real = &http.Transport{DisableKeepAlives: true}
 	}
 	return &http.Client{Transport: w}
 }
@@ -119,7 +119,8 @@ func (w *wire) connected(req *http.Request, body *onceBody, host http.Handler) (
 // exchange is one request and its answer in memory, the ResponseWriter included.
 type exchange struct {
 	s        *Server
-	req      *http.Request // the client's
+	req      *http.Request // the client's, which may change it once RoundTrip has failed: only its context is read then
+	seen     *http.Request // the handler's
 	body     *onceBody
 	answered chan *http.Response
 	broken   chan error // no answer comes
@@ -137,6 +138,7 @@ func newExchange(s *Server, req *http.Request, body *onceBody) *exchange {
 	x := &exchange{s: s, req: req, body: body, header: http.Header{}, answered: make(chan *http.Response, 1), broken: make(chan error, 2)}
 	x.upEnd, x.up = io.Pipe()
 	x.downEnd, x.down = io.Pipe()
+	x.seen = serverRequest(req, x.upEnd)
 	return x
 }
 
@@ -176,31 +178,25 @@ func (x *exchange) start(host http.Handler, trace *httptrace.ClientTrace) bool {
 }
 
 // serverRequest is the request as a server sees it: no value of the client's context gets there.
-func (x *exchange) serverRequest(ctx context.Context) *http.Request {
-	r := x.req.Clone(ctx)
+func serverRequest(req *http.Request, body io.ReadCloser) *http.Request {
+	r := req.Clone(context.Background())
 	if r.Header == nil {
 		r.Header = http.Header{}
 	}
-	r.RequestURI = x.req.URL.RequestURI()
-	r.URL = &url.URL{Path: x.req.URL.Path, RawPath: x.req.URL.RawPath, RawQuery: x.req.URL.RawQuery}
-	if r.Host == "" {
-		r.Host = x.req.URL.Host
+	if req.Body != nil && req.ContentLength == 0 {
+		r.ContentLength = -1
 	}
-	r.Method = orGet(r.Method)
+	r.RequestURI = req.URL.RequestURI()
+	r.URL = &url.URL{Path: req.URL.Path, RawPath: req.URL.RawPath, RawQuery: req.URL.RawQuery}
+	r.Host = cmp.Or(req.Host, req.URL.Host)
+	r.Method = cmp.Or(req.Method, http.MethodGet)
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	r.RemoteAddr = "192.0.2.1:1"
-	r.Body, r.GetBody, r.Response = x.upEnd, nil, nil
-	if x.req.URL.Scheme == "https" {
-		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: x.req.URL.Hostname()}
+	r.Body, r.GetBody = body, nil
+	if req.URL.Scheme == "https" {
+		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: req.URL.Hostname()}
 	}
 	return r
-}
-
-func orGet(method string) string {
-	if method == "" {
-		return http.MethodGet
-	}
-	return method
 }
 
 // upload copies the request's body as the handler reads it. A body that fails or that is not as long as the
@@ -209,7 +205,7 @@ func (x *exchange) upload(trace *httptrace.ClientTrace) {
 	defer x.body.Close()
 	n, err := io.Copy(x.up, x.body)
 	failed := x.body.failure()
-	if want := x.req.ContentLength; failed == nil && err == nil && want > 0 && n != want {
+	if want := x.seen.ContentLength; failed == nil && err == nil && want > 0 && n != want {
 		failed = fmt.Errorf("clienttest: the request says ContentLength %d, its body has %d bytes", want, n)
 	}
 	if failed != nil {
@@ -245,7 +241,7 @@ func (x *exchange) handle(ctx context.Context, host http.Handler) {
 		}
 		x.upEnd.Close()
 	}()
-	host.ServeHTTP(x, x.serverRequest(ctx))
+	host.ServeHTTP(x, x.seen.WithContext(ctx))
 	finished = true
 }
 
@@ -264,6 +260,7 @@ func (x *exchange) wait(ctx context.Context) (resp *http.Response, err error) {
 	default:
 	}
 	if err != nil {
+		x.downEnd.Close() // a handler that writes all the same must not hang
 		return nil, err
 	}
 	return resp, nil
@@ -296,9 +293,7 @@ func (x *exchange) WriteHeader(status int) {
 		Body:          x.downEnd,
 		ContentLength: length,
 		Request:       x.req,
-	}
-	if x.req.URL.Scheme == "https" {
-		resp.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: x.req.URL.Hostname()}
+		TLS:           x.seen.TLS,
 	}
 	x.answered <- resp
 }
@@ -306,7 +301,7 @@ func (x *exchange) WriteHeader(status int) {
 // Write implements http.ResponseWriter. It returns once the client has read.
 func (x *exchange) Write(p []byte) (int, error) {
 	x.WriteHeader(http.StatusOK)
-	if x.req.Method == http.MethodHead || len(p) == 0 {
+	if x.seen.Method == http.MethodHead || len(p) == 0 {
 		return len(p), nil
 	}
 	return x.down.Write(p)
