@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/evergrant/evergrant/internal/e2e/person"
 	"github.com/evergrant/evergrant/internal/e2e/process"
 )
 
@@ -54,7 +56,46 @@ func Start(t testing.TB, c Config) *Provider {
 	return p
 }
 
-// API is the address of a protected resource: 200 and a Grant as JSON for an active token, else 401 with a challenge.
+// SignIn opens an authorization URL in a new browser, signs account in (it needs no registration), consents, and
+// returns the callback address that the provider sends the browser to, unvisited.
+func (p *Provider) SignIn(authorizationURL, account string) *url.URL {
+	p.t.Helper()
+	return p.callback(authorizationURL, url.Values{"login": {account}, "allow": {"1"}})
+}
+
+// Refuse is SignIn by somebody who does not consent.
+func (p *Provider) Refuse(authorizationURL, account string) *url.URL {
+	p.t.Helper()
+	return p.callback(authorizationURL, url.Values{"login": {account}, "deny": {"1"}})
+}
+
+func (p *Provider) callback(authorizationURL string, answers url.Values) *url.URL {
+	p.t.Helper()
+	to := p.walk(authorizationURL, answers)
+	require.NotNil(p.t, to, "the provider sent the browser nowhere")
+	return to
+}
+
+// Approve opens a verification_uri_complete (RFC 8628, section 3.3.1), signs account in and consents.
+func (p *Provider) Approve(verificationURL, account string) {
+	p.t.Helper()
+	p.walk(verificationURL, url.Values{"login": {account}, "allow": {"1"}})
+}
+
+// Deny opens a verification_uri_complete and turns the device away.
+func (p *Provider) Deny(verificationURL string) {
+	p.t.Helper()
+	p.walk(verificationURL, url.Values{"abort": {"yes"}})
+}
+
+func (p *Provider) walk(address string, answers url.Values) *url.URL {
+	p.t.Helper()
+	issuer, err := url.Parse(p.Issuer)
+	require.NoError(p.t, err)
+	return person.New(p.t, answers, p.Address, issuer.Host).Walk(address)
+}
+
+// API is the address of a protected resource: 200 and JSON for an active token, else 401 with a challenge.
 func (p *Provider) API() string { return p.own("/api") }
 
 func (p *Provider) own(path string) string { return "http://" + p.Address + path }

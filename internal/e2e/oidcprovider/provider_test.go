@@ -40,7 +40,7 @@ func signIn(t *testing.T, p *oidcprovider.Provider, c *oauth2.Config, options ..
 	t.Helper()
 	verifier := oauth2.GenerateVerifier()
 	address := c.AuthCodeURL("some-state", append(options, oauth2.S256ChallengeOption(verifier))...)
-	callback := p.Person("alice").SignIn(address).Query()
+	callback := p.SignIn(address, "alice").Query()
 	require.Equal(t, "some-state", callback.Get("state"))
 	require.Equal(t, p.Issuer, callback.Get("iss"))
 	token, err := c.Exchange(t.Context(), callback.Get("code"), oauth2.VerifierOption(verifier))
@@ -111,7 +111,7 @@ func TestEveryClientSignsIn(t *testing.T) {
 	})
 	t.Run("a person who refuses", func(t *testing.T) {
 		address := config(p, oidcprovider.Native).AuthCodeURL("s", oauth2.S256ChallengeOption("v"), consent)
-		require.Equal(t, "access_denied", p.Person("alice").Refuse(address).Query().Get("error"))
+		require.Equal(t, "access_denied", p.Refuse(address, "alice").Query().Get("error"))
 	})
 }
 
@@ -202,16 +202,16 @@ func TestDeviceFlow(t *testing.T) {
 	c := config(p, oidcprovider.Native)
 	for _, tt := range []struct {
 		name    string
-		answer  func(who *oidcprovider.Person, address string)
+		answer  func(address string)
 		refused string
 	}{
-		{name: "approved", answer: (*oidcprovider.Person).Approve},
-		{name: "denied", answer: (*oidcprovider.Person).Deny, refused: "access_denied"},
+		{name: "approved", answer: func(address string) { p.Approve(address, "alice") }},
+		{name: "denied", answer: p.Deny, refused: "access_denied"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			device, err := c.DeviceAuth(t.Context())
 			require.NoError(t, err)
-			tt.answer(p.Person("alice"), device.VerificationURIComplete)
+			tt.answer(device.VerificationURIComplete)
 			device.Interval = 1
 			token, err := c.DeviceAccessToken(t.Context(), device)
 			if tt.refused != "" {

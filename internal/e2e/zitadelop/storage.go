@@ -1,0 +1,86 @@
+package zitadelop
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/zitadel/oidc/v3/example/server/storage"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+// shortLived is the example's storage with a shorter life for access tokens, which is fixed there, and with a lock where
+// the example reads without its own what others write.
+type shortLived struct {
+	*storage.Storage
+	life time.Duration
+
+	mu   sync.Mutex           // guards ends, and the refresh tokens of Storage
+	ends map[string]time.Time // by access token id
+}
+
+func (s *shortLived) shorten(id string) time.Time {
+	end := time.Now().Add(s.life)
+	s.ends[id] = end
+	return end
+}
+
+func (s *shortLived) CreateAccessToken(ctx context.Context, r op.TokenRequest) (string, time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, _, err := s.Storage.CreateAccessToken(ctx, r)
+	return id, s.shorten(id), err
+}
+
+func (s *shortLived) CreateAccessAndRefreshTokens(ctx context.Context, r op.TokenRequest, current string) (string, string, time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, refresh, _, err := s.Storage.CreateAccessAndRefreshTokens(ctx, r, current)
+	return id, refresh, s.shorten(id), err
+}
+
+// TokenRequestByRefreshToken gives each request a refresh token of its own: the stored one is written to in place.
+func (s *shortLived) TokenRequestByRefreshToken(ctx context.Context, token string) (op.RefreshTokenRequest, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.Storage.TokenRequestByRefreshToken(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	own := *r.(*storage.RefreshTokenRequest).RefreshToken
+	return storage.RefreshTokenRequestFromBusiness(&own), nil
+}
+
+func (s *shortLived) GetRefreshTokenInfo(ctx context.Context, clientID, token string) (string, string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Storage.GetRefreshTokenInfo(ctx, clientID, token)
+}
+
+func (s *shortLived) RevokeToken(ctx context.Context, token, userID, clientID string) *oidc.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Storage.RevokeToken(ctx, token, userID, clientID)
+}
+
+func (s *shortLived) SetUserinfoFromToken(ctx context.Context, info *oidc.UserInfo, id, subject, origin string) error {
+	if s.ended(id) {
+		return errors.New("the token has expired")
+	}
+	return s.Storage.SetUserinfoFromToken(ctx, info, id, subject, origin)
+}
+
+func (s *shortLived) SetIntrospectionFromToken(ctx context.Context, info *oidc.IntrospectionResponse, id, subject, clientID string) error {
+	if s.ended(id) {
+		return errors.New("the token has expired")
+	}
+	return s.Storage.SetIntrospectionFromToken(ctx, info, id, subject, clientID)
+}
+
+func (s *shortLived) ended(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !time.Now().Before(s.ends[id])
+}
