@@ -1,0 +1,73 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/evergrant/evergrant/tokenstore/internal/keyname"
+)
+
+// Keys implements tokenstore.Lister. It reads the heads of the files without opening their seals, so
+// it needs no key. A damaged file hides no other one: the errors come last, together.
+func (s *Store) Keys(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield("", err)
+			return
+		}
+		names, err := s.names()
+		errs := []error{err}
+		for _, name := range names {
+			if err := ctx.Err(); err != nil {
+				errs = append(errs, err)
+				break
+			}
+			key, found, err := s.keyOf(ctx, name)
+			errs = append(errs, err)
+			if found && strings.HasPrefix(key, prefix) && !yield(key, nil) {
+				return
+			}
+		}
+		if err := errors.Join(errs...); err != nil {
+			yield("", err)
+		}
+	}
+}
+
+// keyOf returns the key of the file called name; found is false if it is gone or damaged.
+func (s *Store) keyOf(ctx context.Context, name string) (key string, found bool, err error) {
+	path := filepath.Join(s.dir, name)
+	data, err := readFile(ctx, path)
+	if err != nil || data == nil {
+		return "", false, err
+	}
+	e, err := parse(data)
+	if err == nil && filePrefix+keyname.Escape(e.key)+fileSuffix != name {
+		err = damaged("its name is not that of its key")
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("file: %s: %w", path, err)
+	}
+	return e.key, true, nil
+}
+
+// names returns the names of the grants' files.
+func (s *Store) names() ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("file: the folder cannot be listed: %w", err)
+	}
+	var names []string
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasPrefix(name, filePrefix) && strings.HasSuffix(name, fileSuffix) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
