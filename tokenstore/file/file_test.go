@@ -208,7 +208,7 @@ func TestSwapWaitsForTheLockUntilItsContextEnds(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		return sealing, nil
 	})
-	_, err := open(t, dir, file.Options{Key: holding}).Swap(ctx, "k", "", []byte("v"))
+	_, err := open(t, dir, file.Options{Key: holding}).Swap(t.Context(), "k", "", []byte("v"))
 	require.NoError(t, err)
 	value, _, err := sealed(t, dir).Load(t.Context(), "k")
 	require.NoError(t, err)
