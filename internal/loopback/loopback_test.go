@@ -114,6 +114,16 @@ func (b *login) wait(t *testing.T) (url.Values, error) {
 	return b.values, b.err
 }
 
+// needs skips a test on a machine that lacks a loopback address.
+func needs(t *testing.T, address string) {
+	t.Helper()
+	socket, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		t.Skipf("this machine has no %s: %v", address, err)
+	}
+	require.NoError(t, socket.Close())
+}
+
 func TestResponse(t *testing.T) {
 	t.Parallel()
 	answer := url.Values{"code": {strings.Repeat("%2F+=", 2000)}, "state": {state}, "session_state": {"x", "y"}, "iss": {"https://as.test"}}
@@ -132,6 +142,9 @@ func TestResponse(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			if strings.Contains(test.redirectURL, "::1") {
+				needs(t, "::1")
+			}
 			b := begin(t, test.redirectURL)
 			go func() {
 				<-b.done
@@ -152,6 +165,7 @@ func TestLocalhostIsBothAddresses(t *testing.T) {
 	for _, address := range []string{"127.0.0.1", "::1"} {
 		t.Run(address, func(t *testing.T) {
 			t.Parallel()
+			needs(t, address)
 			b := begin(t, "http://localhost:0/cb")
 			u, err := url.Parse(b.RedirectURL())
 			require.NoError(t, err)
@@ -363,12 +377,15 @@ func TestCloseIsBounded(t *testing.T) {
 	t.Parallel()
 	b := begin(t, "")
 	address := get(t, b.RedirectURL()).URL.Host
-	for range 20 {
+	silent := 20 // take every slot; each loses its slot after the listener's patience
+	if testing.Short() {
+		silent = 10
+	}
+	for range silent {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 		require.NoError(t, err)
 		defer conn.Close()
 	}
-	// Every slot is taken by a silent client; it loses its slot after the listener's patience.
 	_, err := try(&http.Client{CheckRedirect: noRedirect}, get(t, b.callback()))
 	require.NoError(t, err)
 	_, err = b.wait(t)
@@ -440,18 +457,19 @@ func TestListen(t *testing.T) {
 		defer l.Close()
 		require.Regexp(t, `^http://LocalHost:[1-9]\d*/a%2Fb/\?x=0:0$`, l.RedirectURL())
 	})
-	t.Run("a port in use", func(t *testing.T) {
-		t.Parallel()
-		for _, taken := range []string{"127.0.0.1:0", "[::1]:0"} {
-			socket, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", taken)
+	for _, address := range []string{"127.0.0.1", "::1"} {
+		t.Run("a port in use on "+address, func(t *testing.T) {
+			t.Parallel()
+			needs(t, address)
+			socket, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(address, "0"))
 			require.NoError(t, err)
 			defer socket.Close()
 			_, port, err := net.SplitHostPort(socket.Addr().String())
 			require.NoError(t, err)
 			_, err = loopback.Listen("http://localhost:" + port + "/callback")
 			require.Error(t, err, "somebody else would be sent the code")
-		}
-	})
+		})
+	}
 	t.Run("on the loopback interface only", func(t *testing.T) {
 		t.Parallel()
 		b := begin(t, "")
