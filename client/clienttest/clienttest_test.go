@@ -204,29 +204,36 @@ func TestExchangeRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name             string
 		parameter, value string
+		after            time.Duration
 		want             string
 	}{
-		{"verifier", "code_verifier", oauth2.GenerateVerifier(), "invalid_grant"},
-		{"no verifier", "code_verifier", "", "invalid_request"},
-		{"redirect", "redirect_uri", "http://127.0.0.1:2/callback", "invalid_grant"},
-		{"code", "code", "made up", "invalid_grant"},
+		{"verifier", "code_verifier", oauth2.GenerateVerifier(), 0, "invalid_grant"},
+		{"no verifier", "code_verifier", "", 0, "invalid_request"},
+		{"redirect", "redirect_uri", "http://127.0.0.1:2/callback", 0, "invalid_grant"},
+		{"code", "code", "made up", 0, "invalid_grant"},
+		{"another client_id", "client_id", "other", 0, "invalid_grant"},
+		{"too late", "unknown", "1", time.Minute, "invalid_grant"},
+		{"just in time", "unknown", "1", time.Minute - 1, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := clienttest.New(t)
-			config, verifier := s.Config(), oauth2.GenerateVerifier()
-			config.RedirectURL = "http://127.0.0.1:1/callback"
-			callback, err := s.Browse(t.Context(), config.AuthCodeURL("x", oauth2.S256ChallengeOption(verifier)))
-			require.NoError(t, err)
-			form := url.Values{
-				"grant_type": {"authorization_code"}, "code": {callback.Query().Get("code")},
-				"code_verifier": {verifier}, "redirect_uri": {config.RedirectURL},
-			}
-			form.Set(test.parameter, test.value)
-			a, err := post(s.HTTPClient(""), config.Endpoint.TokenURL, form)
-			require.NoError(t, err)
-			require.Equal(t, http.StatusBadRequest, a.status)
-			require.Equal(t, test.want, a.text("error"))
-			require.Equal(t, test.want, s.Requests()[0].Error)
+			bubble(t, func(t *testing.T, s *clienttest.Server, _ *clienttest.API) {
+				s.Register("other", "", "none")
+				config, verifier := s.Config(), oauth2.GenerateVerifier()
+				config.RedirectURL = "http://127.0.0.1:1/callback"
+				callback, err := s.Browse(t.Context(), config.AuthCodeURL("x", oauth2.S256ChallengeOption(verifier)))
+				require.NoError(t, err)
+				form := url.Values{
+					"grant_type": {"authorization_code"}, "code": {callback.Query().Get("code")},
+					"code_verifier": {verifier}, "redirect_uri": {config.RedirectURL},
+				}
+				form.Set(test.parameter, test.value)
+				time.Sleep(test.after)
+				a, err := post(s.HTTPClient(""), config.Endpoint.TokenURL, form)
+				require.NoError(t, err)
+				require.Equal(t, test.want == "", a.status == http.StatusOK)
+				require.Equal(t, test.want, a.text("error"))
+				require.Equal(t, test.want, s.Requests()[0].Error)
+			})
 		})
 	}
 }
@@ -248,6 +255,7 @@ func TestClientAuthentication(t *testing.T) {
 		{"post", "b", "s", "client_secret_post", func(_ *http.Request, f url.Values) { f.Set("client_id", "b"); f.Set("client_secret", "s") }, 200, ""},
 		{"basic for post", "b", "s", "client_secret_post", func(r *http.Request, _ url.Values) { r.SetBasicAuth("b", "s") }, 401, "invalid_client"},
 		{"both", "b", "s", "client_secret_basic", func(r *http.Request, f url.Values) { r.SetBasicAuth("b", "s"); f.Set("client_secret", "s") }, 400, "invalid_request"},
+		{"two names", "b", "s", "client_secret_basic", func(r *http.Request, f url.Values) { r.SetBasicAuth("b", "s"); f.Set("client_id", "app") }, 400, "invalid_request"},
 		{"public has no credentials", "b", "", "none", func(_ *http.Request, f url.Values) { f.Set("client_id", "b") }, 400, "unauthorized_client"},
 		{"nobody", "b", "", "none", func(*http.Request, url.Values) {}, 401, "invalid_client"},
 	} {

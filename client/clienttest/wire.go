@@ -223,8 +223,6 @@ func (x *exchange) upload(trace *httptrace.ClientTrace) {
 // handle runs the handler to its end, which may be a panic with http.ErrAbortHandler or, in a test's own
 // handler, a FailNow.
 func (x *exchange) handle(ctx context.Context, host http.Handler) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	finished := false
 	defer func() {
 		if p := recover(); p != nil && p != any(http.ErrAbortHandler) {

@@ -150,6 +150,41 @@ func TestMemoryCancelledBeforeAndDuring(t *testing.T) {
 		})
 }
 
+func TestMemoryLeavesAHangingBody(t *testing.T) {
+	served(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) },
+		func(t *testing.T, client *http.Client, request func(io.Reader) (*http.Request, *body)) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			req, _ := request(nil)
+			hanging, _ := io.Pipe() // whose Read returns once it is closed
+			req.Body = hanging
+			_, err := client.Transport.RoundTrip(req.WithContext(ctx))
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			synctest.Wait()
+			_, err = hanging.Read(nil)
+			require.ErrorIs(t, err, io.ErrClosedPipe)
+		})
+}
+
+func TestMemoryHandlersEndWithTheTest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := false
+		t.Cleanup(func() { require.True(t, ended, "the Server has waited for its handler") })
+		s := clienttest.New(t)
+		url := s.Handle("https://host.test", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			time.Sleep(time.Second)
+			ended = true
+		}))
+		go func() {
+			if resp, err := s.HTTPClient("").Get(url); err == nil {
+				resp.Body.Close()
+			}
+		}()
+		synctest.Wait()
+	})
+}
+
 type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
@@ -160,6 +195,7 @@ func TestMemoryBrokenRequestBody(t *testing.T) {
 	var seen error
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.ReadAll(r.Body)
+		_, _ = io.WriteString(w, "an answer that nobody reads")
 		mu.Lock()
 		defer mu.Unlock()
 		seen = err
