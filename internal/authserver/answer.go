@@ -1,15 +1,12 @@
 package authserver
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
-	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -20,161 +17,68 @@ import (
 // maxLifetime bounds what a server says: some write milliseconds, or a date.
 const maxLifetime = 10 * 365 * 24 * time.Hour
 
-// Answer is a successful answer of the token endpoint (RFC 6749 §5.1).
+// Answer is a successful answer of the token endpoint (RFC 6749 §5.1). It shows nothing of itself,
+// because Extra may hold further tokens.
 type Answer struct {
 	AccessToken, RefreshToken, IDToken secret.String
 
-	TokenType   string        // "Bearer"
-	Lifetime    time.Duration // expires_in; 0: the server did not say, or not in a number
-	RefreshIn   time.Duration // refresh_in; 0: the server did not say
-	Scopes      []string
+	TokenType   string                     // "Bearer"
+	Lifetime    time.Duration              // expires_in; 0: not said, or 0, by which some servers mean "never"
+	RefreshIn   time.Duration              // refresh_in; 0: not said
+	Scopes      []string                   // scope
 	ScopesGiven bool                       // false: scope was omitted, the scopes are those asked for
-	Extra       map[string]json.RawMessage // every other member
+	Extra       map[string]json.RawMessage // every other member as sent; nil: none
 	Date        time.Time                  // the Date header; zero: none
 }
 
-// reply is an answer as it came.
-type reply struct {
-	status int
-	header http.Header
-	body   []byte
-	hide   scrubber
-}
+// Format implements fmt.Formatter for every verb.
+func (a Answer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token answer]") }
 
-// tokens reads a token answer.
+// LogValue implements slog.LogValuer.
+func (a Answer) LogValue() slog.Value { return slog.StringValue("[token answer]") }
+
+// MarshalText implements encoding.TextMarshaler, for JSON.
+func (a Answer) MarshalText() ([]byte, error) { return []byte("[token answer]"), nil }
+
+// tokens reads a token answer. The error is a *Failure.
 func (r *reply) tokens() (*Answer, error) {
-	members, err := r.members()
-	if r.status != http.StatusOK && r.status != http.StatusCreated || err == nil && text(members, "error") != "" {
+	if !r.succeeded() || r.refuses() {
 		return nil, r.failure()
 	}
-	if err != nil {
-		return nil, r.garbled(err)
+	if r.err != nil {
+		return nil, r.garbled(r.err)
 	}
 	a := &Answer{
-		AccessToken:  secret.New(text(members, "access_token")),
-		RefreshToken: secret.New(text(members, "refresh_token")),
-		IDToken:      secret.New(text(members, "id_token")),
+		AccessToken:  secret.New(r.text("access_token")),
+		RefreshToken: secret.New(r.text("refresh_token")),
+		IDToken:      secret.New(r.text("id_token")),
 		TokenType:    "Bearer",
-		Lifetime:     seconds(members["expires_in"]),
-		RefreshIn:    seconds(members["refresh_in"]),
+		Lifetime:     seconds(r.members["expires_in"]),
+		RefreshIn:    seconds(r.members["refresh_in"]),
 		Date:         date(r.header),
 	}
 	if a.AccessToken.IsEmpty() {
 		return nil, r.garbled(errors.New("it has no access_token"))
 	}
-	if kind := text(members, "token_type"); kind != "" && !strings.EqualFold(kind, "Bearer") {
-		f := r.garbled(fmt.Errorf("its token_type %q is not one this client can use", r.hide.words(kind)))
+	if kind := r.text("token_type"); kind != "" && !strings.EqualFold(kind, "Bearer") {
+		f := r.garbled(fmt.Errorf("its token_type %q is none that this client speaks; have the server issue Bearer tokens", r.hide.words(kind)))
 		f.Outcome = Misconfigured
 		return nil, f
 	}
-	a.Scopes, a.ScopesGiven = scopes(members["scope"])
-	for _, known := range []string{"access_token", "refresh_token", "id_token", "token_type", "expires_in", "refresh_in", "scope"} {
-		delete(members, known)
-	}
-	if len(members) > 0 {
-		a.Extra = members
-	}
+	a.Scopes, a.ScopesGiven = scopes(r.members["scope"])
+	a.Extra = r.others("access_token", "refresh_token", "id_token", "token_type", "expires_in", "refresh_in", "scope")
 	return a, nil
 }
 
-// garbled is the failure of an answer that looked like success and is none.
-func (r *reply) garbled(err error) *Failure {
-	return &Failure{Outcome: MaybeProcessed, Status: r.status, Date: date(r.header), Err: fmt.Errorf("the answer cannot be used: %w", err)}
-}
-
-// cutShort is the failure of an answer whose body could not be read to its end.
-func (r *reply) cutShort(ctx context.Context, err error) *Failure {
-	f := r.failure()
-	f.Err = r.hide.error(err)
-	if f.Outcome == InvalidGrant || f.Outcome == Doubtful || f.Outcome == Unrelated || f.Outcome == Misconfigured || r.status < 300 {
-		f.Outcome = MaybeProcessed
+// others are the members beside those named; nil if there are none.
+func (r *reply) others(named ...string) map[string]json.RawMessage {
+	for _, name := range named {
+		delete(r.members, name)
 	}
-	if ctx.Err() != nil {
-		f.Outcome = Unanswered
+	if len(r.members) == 0 {
+		return nil
 	}
-	return f
-}
-
-// failure reads an answer that refuses.
-func (r *reply) failure() *Failure {
-	members, err := r.members()
-	f := &Failure{Status: r.status, RetryAfter: retryAfter(r.header), Date: date(r.header)}
-	if err == nil {
-		f.Code = r.hide.words(text(members, "error"))
-		f.Description = r.hide.words(text(members, "error_description"))
-		f.URI = r.hide.words(text(members, "error_uri"))
-	}
-	f.Outcome = outcome(r.status, f.Code, err == nil, len(bytes.TrimSpace(r.body)) == 0)
-	return f
-}
-
-// members reads the body: a JSON object, or a form as some servers send it. Its errors quote nothing.
-func (r *reply) members() (map[string]json.RawMessage, error) {
-	if len(r.body) > maxAnswer {
-		return nil, fmt.Errorf("it is longer than %d bytes", maxAnswer)
-	}
-	body := bytes.TrimSpace(r.body)
-	if len(body) == 0 {
-		return nil, errors.New("it is empty")
-	}
-	if body[0] == '{' {
-		return object(body)
-	}
-	if body[0] == '<' || strings.HasPrefix(r.header.Get("Content-Type"), "text/html") {
-		return nil, errors.New("it is a page")
-	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil || !form.Has("access_token") && !form.Has("error") {
-		return nil, errors.New("it is neither JSON nor a form")
-	}
-	members := make(map[string]json.RawMessage, len(form))
-	for name, values := range form {
-		if len(values) > 1 {
-			return nil, errors.New("it has a member twice")
-		}
-		members[name], _ = json.Marshal(values[0])
-	}
-	return members, nil
-}
-
-// object reads a JSON object whose members must not repeat (RFC 6749 §3.2).
-func object(data []byte) (map[string]json.RawMessage, error) {
-	malformed := errors.New("it is not a JSON object")
-	d := json.NewDecoder(bytes.NewReader(data))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return nil, malformed
-	}
-	members := make(map[string]json.RawMessage)
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return nil, malformed
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, malformed
-		}
-		if _, twice := members[name.(string)]; twice {
-			return nil, errors.New("it has a member twice")
-		}
-		members[name.(string)] = value
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, malformed
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, malformed
-	}
-	return members, nil
-}
-
-// text is a member that is a string; "" for any other.
-func text(members map[string]json.RawMessage, name string) string {
-	var s string
-	if json.Unmarshal(members[name], &s) != nil {
-		return ""
-	}
-	return s
+	return r.members
 }
 
 // seconds reads a number of seconds, written as a number or as a string. What is not positive is not
@@ -199,13 +103,16 @@ func seconds(raw json.RawMessage) time.Duration {
 
 // scopes reads a scope member: words with spaces between them (RFC 6749 §3.3), or an array.
 func scopes(raw json.RawMessage) (_ []string, given bool) {
+	if string(raw) == "null" {
+		return nil, false
+	}
 	var s string
-	if json.Unmarshal(raw, &s) == nil && string(raw) != "null" {
+	if json.Unmarshal(raw, &s) == nil {
 		return strings.Fields(s), true
 	}
 	var list []string
-	if json.Unmarshal(raw, &list) == nil && list != nil {
-		return list, true
+	if json.Unmarshal(raw, &list) == nil {
+		return strings.Fields(strings.Join(list, " ")), true
 	}
 	return nil, false
 }

@@ -1,89 +1,64 @@
 // Package authserver speaks to one authorization server in the name of one OAuth client: token
 // endpoint, revocation, device authorization, discovery. It is the only code that does.
 //
-// It follows no redirect with a secret in hand, says explicitly how the client authenticates, bounds
-// what it reads, shows no secret in what it returns, and tells a request that was surely not processed
-// from one that may have been.
+// # Secrets
+//
+// A request that carries a secret goes over TLS or to this machine, follows no redirect, and says
+// explicitly how the client authenticates: by one method, never by a guess. What comes back to the
+// caller shows no secret: answers hold theirs in secret.String, and a [Failure] holds neither a body
+// nor a value that was sent.
+//
+// # Failures
+//
+// The caller's question after a failed request is whether it may send the same thing again. A
+// [Failure] answers it by its [Outcome], first of all by telling what surely never left this process
+// from what may have been processed.
+//
+// # Concurrency
+//
+// A [Client] may be used by several goroutines at a time. Every request ends with its context; none
+// leaves a goroutine behind, other than those of an idle connection, for a second.
 package authserver
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/base64"
+	"fmt"
 	"io"
-	"net"
+	"maps"
 	"net/http"
 	"net/url"
-	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/evergrant/evergrant/internal/secret"
 )
 
-const (
-	maxAnswer   = 1 << 20
-	userAgent   = "evergrant"
-	idleTimeout = time.Second
-)
+// userAgent names this library to servers; some refuse Go's default.
+const userAgent = "evergrant"
 
 // Method is how a client authenticates (RFC 7591 §2).
 type Method string
 
 const (
+	// MethodBasic: an Authorization header.
 	MethodBasic Method = "client_secret_basic"
-	MethodPost  Method = "client_secret_post"
-	MethodNone  Method = "none"
+	// MethodPost: client_id and client_secret in the form.
+	MethodPost Method = "client_secret_post"
+	// MethodNone: a public client, which only says its client_id.
+	MethodNone Method = "none"
 )
 
 // Client is an OAuth client at an authorization server. It is immutable.
 type Client struct {
 	HTTP   *http.Client // made by NewHTTPClient
-	ID     string
+	ID     string       // empty: no client_id is sent (RFC 7521 §4.1)
 	Secret secret.String
 	Method Method
 }
 
-// NewHTTPClient returns a copy of c, or a client with safe defaults when c is nil, for requests that
-// carry secrets: it follows no redirect, keeps no cookies, and does not reuse a connection that has
-// idled for more than a second. A POST that meets a closing connection is a lost answer that need not
-// be. A RoundTripper that is not an *http.Transport is used as it is.
-func NewHTTPClient(c *http.Client) *http.Client {
-	prepared := &http.Client{}
-	if c != nil {
-		*prepared = *c
-	}
-	prepared.Jar = nil
-	prepared.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	switch t := prepared.Transport.(type) {
-	case nil:
-		prepared.Transport = defaultTransport()
-	case *http.Transport:
-		t = t.Clone()
-		if t.IdleConnTimeout == 0 || t.IdleConnTimeout > idleTimeout {
-			t.IdleConnTimeout = idleTimeout
-		}
-		prepared.Transport = t
-	}
-	return prepared
-}
-
-func defaultTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSHandshakeTimeout:    10 * time.Second,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    4,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-}
-
 // Token makes a token request (RFC 6749 §3.2) with form, to which client authentication is added. gate,
 // if not nil, is asked each time the form is about to be written, on a connection that is ready; its
-// error stops the request before a byte of the form has left. Any error is a *Failure.
+// error stops the request before a byte of the form has left. After Token has returned nothing more of
+// the form leaves. Any error is a *Failure.
 func (c *Client) Token(ctx context.Context, endpoint string, form url.Values, gate func() error) (*Answer, error) {
 	r, err := c.post(ctx, endpoint, form, gate)
 	if err != nil {
@@ -92,93 +67,91 @@ func (c *Client) Token(ctx context.Context, endpoint string, form url.Values, ga
 	return r.tokens()
 }
 
-// Revoke revokes a token (RFC 7009). typeHint is "refresh_token" or "access_token".
+// Revoke revokes a token (RFC 7009). typeHint is "refresh_token", "access_token" or empty: none. A
+// server also says yes to a token that it does not know. Any error is a *Failure.
 func (c *Client) Revoke(ctx context.Context, endpoint string, token secret.String, typeHint string) error {
-	r, err := c.post(ctx, endpoint, url.Values{"token": {token.Reveal()}, "token_type_hint": {typeHint}}, nil)
+	form := url.Values{"token": {token.Reveal()}}
+	if typeHint != "" {
+		form.Set("token_type_hint", typeHint)
+	}
+	r, err := c.post(ctx, endpoint, form, nil)
 	if err != nil {
 		return err
 	}
-	if r.status == http.StatusOK || r.status == http.StatusNoContent {
-		return nil
+	if r.succeeded() {
+		return nil // whatever the body says (RFC 7009 §2.2)
 	}
 	return r.failure()
 }
 
 // post sends form to endpoint and reads the answer. The error is a *Failure: there was no answer.
-func (c *Client) post(ctx context.Context, endpoint string, form url.Values, gate func() error) (*reply, error) {
-	sent, authorization := c.authenticate(form)
-	var written atomic.Bool
-	body := func() io.ReadCloser {
-		return &gatedBody{Reader: strings.NewReader(sent.Encode()), gate: gate, written: &written}
+func (c *Client) post(ctx context.Context, endpoint string, form url.Values, ask func() error) (*reply, error) {
+	if limit := c.HTTP.Timeout; limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	sent, authorization, err := c.authenticate(form)
+	if err == nil {
+		err = checkEndpoint(endpoint, true)
+	}
+	if err != nil {
+		return nil, &Failure{Outcome: Misconfigured, Err: fmt.Errorf("nothing was sent; check the endpoint's address and how the client authenticates: %w", err)}
 	}
 	hide := newScrubber(sent, c.Secret.Reveal(), authorization)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, body())
+	g := &gate{ask: ask}
+	req, err := newPost(ctx, endpoint, sent.Encode(), g)
 	if err != nil {
 		return nil, &Failure{Outcome: Misconfigured, Err: hide.error(err)}
 	}
-	req.ContentLength = int64(len(sent.Encode()))
-	req.GetBody = func() (io.ReadCloser, error) { return body(), nil }
+	if authorization != "" {
+		req.Header.Set("Authorization", "Basic "+authorization)
+	}
+	// Not http.Client.Do, which reads a redirect's Location before it asks whether to follow.
+	resp, err := c.HTTP.Transport.RoundTrip(req)
+	written := g.seal()
+	if err != nil {
+		return nil, noAnswer(written, isTimeout(ctx, err), hide.error(err))
+	}
+	defer resp.Body.Close()
+	return readReply(ctx, resp, hide), nil
+}
+
+// newPost makes the request. GetBody lets net/http itself repeat a request that provably was not sent,
+// on a connection that had died; the new body passes the gate as the first did.
+func newPost(ctx context.Context, endpoint, form string, g *gate) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, g.body(form))
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = int64(len(form))
+	req.GetBody = func() (io.ReadCloser, error) { return g.body(form), nil }
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", userAgent)
-	if authorization != "" {
-		req.Header.Set("Authorization", authorization)
-	}
-	resp, err := c.HTTP.Do(req)
-	if err != nil {
-		return nil, noAnswer(ctx, written.Load(), hide.error(err))
-	}
-	defer resp.Body.Close()
-	r := &reply{status: resp.StatusCode, header: resp.Header, hide: hide}
-	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return nil, r.cutShort(ctx, err)
-	}
-	return r, nil
+	return req, nil
 }
 
 // authenticate adds exactly one kind of client authentication (RFC 6749 §2.3): to a copy of form, or as
-// an Authorization header.
-func (c *Client) authenticate(form url.Values) (_ url.Values, authorization string) {
+// the credentials of an Authorization header.
+func (c *Client) authenticate(form url.Values) (_ url.Values, basic string, _ error) {
 	sent := make(url.Values, len(form)+2)
-	for name, values := range form {
-		sent[name] = values
-	}
+	maps.Copy(sent, form)
 	switch c.Method {
 	case MethodBasic:
 		// RFC 6749 §2.3.1: both are form-encoded before they are joined.
 		pair := url.QueryEscape(c.ID) + ":" + url.QueryEscape(c.Secret.Reveal())
-		return sent, "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
+		return sent, base64.StdEncoding.EncodeToString([]byte(pair)), nil
 	case MethodPost:
 		if !c.Secret.IsEmpty() {
 			sent.Set("client_secret", c.Secret.Reveal())
 		}
+	case MethodNone:
+	default:
+		return nil, "", fmt.Errorf("no way to authenticate by %q; use %s, %s or %s", string(c.Method), MethodBasic, MethodPost, MethodNone)
 	}
-	sent.Set("client_id", c.ID)
-	return sent, ""
-}
-
-// gatedBody is a request body that asks its gate before its first byte, when the connection is ready.
-type gatedBody struct {
-	io.Reader
-	gate    func() error
-	asked   bool
-	written *atomic.Bool
-}
-
-// Read implements io.Reader.
-func (b *gatedBody) Read(p []byte) (int, error) {
-	if !b.asked {
-		if b.gate != nil {
-			if err := b.gate(); err != nil {
-				return 0, err
-			}
-		}
-		b.asked = true
-		b.written.Store(true)
+	if c.ID != "" {
+		sent.Set("client_id", c.ID)
 	}
-	return b.Reader.Read(p)
+	return sent, "", nil
 }
-
-// Close implements io.Closer.
-func (b *gatedBody) Close() error { return nil }

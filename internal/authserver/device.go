@@ -2,71 +2,96 @@ package authserver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/secret"
 )
 
-// Device is an answer of the device authorization endpoint (RFC 8628 §3.2).
+const (
+	defaultInterval = 5 * time.Second // RFC 8628 §3.2
+	longestInterval = time.Hour
+	defaultLifetime = 30 * time.Minute // expires_in is required; who omits it means a while
+)
+
+// Device is an answer of the device authorization endpoint (RFC 8628 §3.2). What a person is shown
+// is printable as it stands, and its addresses are https or http to this machine.
 type Device struct {
 	DeviceCode              secret.String
-	UserCode                string
+	UserCode                string // exactly as sent
 	VerificationURI         string
-	VerificationURIComplete string // empty: none
-	Lifetime                time.Duration
-	Interval                time.Duration
+	VerificationURIComplete string        // empty: none
+	Lifetime                time.Duration // of both codes
+	Interval                time.Duration // to wait before each poll
 }
 
-// AuthorizeDevice begins a device login (RFC 8628 §3.1).
+// AuthorizeDevice begins a device login (RFC 8628 §3.1). form holds its parameters and may be nil. Any
+// error is a *Failure.
 func (c *Client) AuthorizeDevice(ctx context.Context, endpoint string, form url.Values) (*Device, error) {
 	r, err := c.post(ctx, endpoint, form, nil)
 	if err != nil {
 		return nil, err
 	}
-	members, err := r.members()
-	if r.status != http.StatusOK || err == nil && text(members, "error") != "" {
+	if !r.succeeded() || r.refuses() {
 		return nil, r.failure()
 	}
-	if err == nil {
-		var d *Device
-		if d, err = device(members); err == nil {
-			return d, nil
-		}
+	if r.err != nil {
+		return nil, r.garbled(r.err)
 	}
-	return nil, r.garbled(err)
+	d, err := r.device()
+	if err != nil {
+		return nil, r.garbled(err)
+	}
+	return d, nil
 }
 
-func device(members map[string]json.RawMessage) (*Device, error) {
+func (r *reply) device() (*Device, error) {
 	d := &Device{
-		DeviceCode:              secret.New(text(members, "device_code")),
-		UserCode:                text(members, "user_code"),
-		VerificationURI:         text(members, "verification_uri"),
-		VerificationURIComplete: text(members, "verification_uri_complete"),
-		Lifetime:                seconds(members["expires_in"]),
-		Interval:                min(seconds(members["interval"]), time.Hour),
+		DeviceCode:              secret.New(r.text("device_code")),
+		UserCode:                r.text("user_code"),
+		VerificationURI:         r.text("verification_uri"),
+		VerificationURIComplete: r.text("verification_uri_complete"),
+		Lifetime:                seconds(r.members["expires_in"]),
+		Interval:                min(seconds(r.members["interval"]), longestInterval),
 	}
 	if d.VerificationURI == "" {
-		d.VerificationURI = text(members, "verification_url") // as Google writes it
+		d.VerificationURI = r.text("verification_url") // as Google writes it
 	}
 	if d.Interval == 0 {
-		d.Interval = 5 * time.Second
+		d.Interval = defaultInterval
 	}
 	if d.Lifetime == 0 {
-		d.Lifetime = 30 * time.Minute
+		d.Lifetime = defaultLifetime
 	}
 	if d.DeviceCode.IsEmpty() || d.UserCode == "" {
 		return nil, errors.New("it has no device_code or no user_code")
 	}
-	if err := checkURL(d.VerificationURI); err != nil {
-		return nil, fmt.Errorf("its verification_uri %w", err)
+	if !canShow(d.UserCode) {
+		return nil, errors.New("its user_code cannot be shown to a person")
 	}
-	if d.VerificationURIComplete != "" && checkURL(d.VerificationURIComplete) != nil {
-		d.VerificationURIComplete = ""
+	if err := checkShown(d.VerificationURI); err != nil {
+		return nil, fmt.Errorf("its verification_uri is %w", err)
+	}
+	if checkShown(d.VerificationURIComplete) != nil {
+		d.VerificationURIComplete = "" // optional: the person types the code
 	}
 	return d, nil
+}
+
+// checkShown accepts an address that a person is sent to.
+func checkShown(address string) error {
+	if !canShow(address) {
+		return errors.New("not printable or too long")
+	}
+	return checkEndpoint(address, true)
+}
+
+// canShow reports whether text can be put on a terminal as it is: a server's escape sequences are not
+// run, and its codes do not look like others.
+func canShow(text string) bool {
+	const most = 4096
+	return len(text) <= most && strings.IndexFunc(text, func(r rune) bool { return !isShown(r) }) < 0
 }

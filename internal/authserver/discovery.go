@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 )
 
-// Metadata is the part of an authorization server's metadata that is used (RFC 8414 §2).
+// Metadata is the part of an authorization server's metadata that is used (RFC 8414 §2). What the
+// server does not say is empty.
 type Metadata struct {
 	Issuer                      string   `json:"issuer"`
 	AuthorizationEndpoint       string   `json:"authorization_endpoint"`
@@ -24,57 +24,94 @@ type Metadata struct {
 	AuthorizationResponseIss    bool     `json:"authorization_response_iss_parameter_supported"`
 }
 
-// Discover fetches the metadata of issuer: from the address of RFC 8414, then from the two of OpenID
-// Connect Discovery. A document counts only if its issuer is this one.
+// DiscoveryError says that an issuer has no usable metadata, and what was tried.
+type DiscoveryError struct {
+	Issuer string // empty: it is not fit to be asked
+	Tried  []Attempt
+}
+
+// Attempt is one address that was asked in vain.
+type Attempt struct {
+	Address string
+	Err     error // a *Failure, unless the document itself is at fault
+}
+
+// Error implements error.
+func (e *DiscoveryError) Error() string {
+	text := "the issuer's metadata cannot be had; check Config.Issuer, or set Config.Endpoint"
+	for _, a := range e.Tried {
+		text += fmt.Sprintf("; %s: %v", a.Address, a.Err)
+	}
+	return text
+}
+
+// Unwrap returns what went wrong at each address.
+func (e *DiscoveryError) Unwrap() []error {
+	var all []error
+	for _, a := range e.Tried {
+		all = append(all, a.Err)
+	}
+	return all
+}
+
+// Discover fetches the metadata of issuer: from the address of RFC 8414, then from those of OpenID
+// Connect Discovery (RFC 8414 §5). A document counts only if its issuer is this one and its endpoints
+// are https; where the issuer is http on this machine, they may be so too. The error is a
+// *DiscoveryError.
 func Discover(ctx context.Context, hc *http.Client, issuer string) (*Metadata, error) {
-	addresses, err := wellKnown(issuer)
+	u, err := parseIssuer(issuer)
 	if err != nil {
 		return nil, err
 	}
-	var tried []error
-	for _, address := range addresses {
-		m, err := fetch(ctx, hc, address)
+	failed := &DiscoveryError{Issuer: issuer}
+	for _, address := range wellKnown(u) {
+		m, err := fetch(ctx, hc, address, u.Scheme == "http")
 		if err == nil {
-			err = m.check(issuer)
+			err = m.check(issuer, u)
 		}
 		if err == nil {
 			return m, nil
 		}
-		tried = append(tried, fmt.Errorf("%s: %w", address, err))
+		failed.Tried = append(failed.Tried, Attempt{address, err})
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, fmt.Errorf("no metadata for the issuer %q; check Config.Issuer: %w", issuer, errors.Join(tried...))
+	return nil, failed
 }
 
-// wellKnown lists the addresses to ask: RFC 8414 §3 inserts its part before the path, OpenID Connect
-// Discovery §4 appends it.
-func wellKnown(issuer string) ([]string, error) {
-	if err := checkURL(issuer); err != nil {
-		return nil, fmt.Errorf("the issuer %q %w", issuer, err)
+// parseIssuer holds an issuer against RFC 8414 §2. Its errors quote no credentials.
+func parseIssuer(issuer string) (*url.URL, error) {
+	err := checkEndpoint(issuer, true)
+	if err == nil && strings.Contains(issuer, "?") {
+		err = errors.New("it has a query")
 	}
-	u, err := url.Parse(issuer)
 	if err != nil {
-		return nil, err
+		return nil, &DiscoveryError{Tried: []Attempt{{"the issuer as given", err}}}
 	}
-	origin, path := u.Scheme+"://"+u.Host, strings.TrimSuffix(u.EscapedPath(), "/")
+	return url.Parse(issuer)
+}
+
+// wellKnown lists the addresses to ask: RFC 8414 §3 inserts its part before the path, which some do
+// with OpenID's too; OpenID Connect Discovery §4 appends it.
+func wellKnown(issuer *url.URL) []string {
+	origin, path := issuer.Scheme+"://"+issuer.Host, strings.TrimSuffix(issuer.EscapedPath(), "/")
 	addresses := []string{origin + "/.well-known/oauth-authorization-server" + path}
 	if path != "" {
 		addresses = append(addresses, origin+"/.well-known/openid-configuration"+path)
 	}
-	return append(addresses, origin+path+"/.well-known/openid-configuration"), nil
+	return append(addresses, origin+path+"/.well-known/openid-configuration")
 }
 
 // fetch gets one document. There is no secret in the request, so it follows a few redirects, to
-// addresses that are as safe; the issuer inside the document decides.
-func fetch(ctx context.Context, hc *http.Client, address string) (*Metadata, error) {
+// addresses that are as safe: some servers move it by a slash. The issuer inside the document decides.
+func fetch(ctx context.Context, hc *http.Client, address string, loopback bool) (*Metadata, error) {
 	follower := *hc
 	follower.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if len(via) > 3 {
 			return errors.New("too many redirects")
 		}
-		return checkURL(req.URL.String())
+		return checkEndpoint(req.URL.String(), loopback)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -82,74 +119,55 @@ func fetch(ctx context.Context, hc *http.Client, address string) (*Metadata, err
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", userAgent)
-	hide := newScrubber(nil, "")
 	resp, err := follower.Do(req)
 	if err != nil {
-		return nil, noAnswer(ctx, false, hide.error(err))
+		return nil, &Failure{Outcome: NotProcessed, Err: scrubber{}.error(err)}
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return nil, noAnswer(ctx, false, hide.error(err))
-	case resp.StatusCode != http.StatusOK:
-		return nil, &Failure{Outcome: NotProcessed, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header)}
-	case len(data) > maxAnswer:
+	if resp.StatusCode != http.StatusOK {
+		return nil, &Failure{Outcome: NotProcessed, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header), Date: date(resp.Header)}
+	}
+	return readMetadata(resp.Body)
+}
+
+// readMetadata reads a document. Its errors quote nothing of it.
+func readMetadata(body io.Reader) (*Metadata, error) {
+	data, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	if err != nil {
+		return nil, &Failure{Outcome: NotProcessed, Status: http.StatusOK, Err: scrubber{}.error(err)}
+	}
+	if len(data) > maxAnswer {
 		return nil, fmt.Errorf("the document is longer than %d bytes", maxAnswer)
 	}
 	m := new(Metadata)
-	if err := json.Unmarshal(data, m); err != nil {
-		return nil, errors.New("the document is not JSON of the right form")
+	if json.Unmarshal(data, m) != nil {
+		return nil, errors.New("the document is not a JSON object of the right form")
 	}
 	return m, nil
 }
 
-// check holds a document against the issuer it was asked for (RFC 8414 §3.3). The comparison is exact,
-// but for an empty path, which is the same with and without its slash (RFC 3986 §6.2.3).
-func (m *Metadata) check(issuer string) error {
-	if m.Issuer != issuer && !(isBare(issuer) && strings.TrimSuffix(m.Issuer, "/") == strings.TrimSuffix(issuer, "/")) {
-		return fmt.Errorf("the document is of another issuer, %q", newScrubber(nil, "").words(m.Issuer))
+// check holds a document against the issuer it was asked for (RFC 8414 §3.3). The comparison is exact
+// (§4), but for an empty path, which is the same with and without its slash (RFC 3986 §6.2.3).
+func (m *Metadata) check(issuer string, u *url.URL) error {
+	bare := u.Path == "" || u.Path == "/"
+	if m.Issuer != issuer && !(bare && strings.TrimSuffix(m.Issuer, "/") == strings.TrimSuffix(issuer, "/")) {
+		return fmt.Errorf("the document is of another issuer, %q", scrubber{}.words(m.Issuer))
 	}
 	if m.TokenEndpoint == "" {
 		return errors.New("the document names no token_endpoint")
 	}
-	for name, address := range map[string]string{
-		"authorization_endpoint":        m.AuthorizationEndpoint,
-		"token_endpoint":                m.TokenEndpoint,
-		"device_authorization_endpoint": m.DeviceAuthorizationEndpoint,
-		"revocation_endpoint":           m.RevocationEndpoint,
+	for _, e := range []struct{ name, address string }{
+		{"authorization_endpoint", m.AuthorizationEndpoint},
+		{"token_endpoint", m.TokenEndpoint},
+		{"device_authorization_endpoint", m.DeviceAuthorizationEndpoint},
+		{"revocation_endpoint", m.RevocationEndpoint},
 	} {
-		if address == "" {
+		if e.address == "" {
 			continue
 		}
-		if err := checkURL(address); err != nil {
-			return fmt.Errorf("its %s %w", name, err)
+		if err := checkEndpoint(e.address, u.Scheme == "http"); err != nil {
+			return fmt.Errorf("the document's %s is %w", e.name, err)
 		}
 	}
 	return nil
-}
-
-// isBare reports whether an issuer has no path.
-func isBare(issuer string) bool {
-	u, err := url.Parse(issuer)
-	return err == nil && strings.TrimSuffix(u.Path, "/") == ""
-}
-
-// checkURL accepts https, and http to this machine.
-func checkURL(address string) error {
-	u, err := url.Parse(address)
-	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "":
-		return errors.New("is not an absolute URL without credentials and fragment")
-	case u.Scheme == "https":
-		return nil
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
-		return nil
-	}
-	return errors.New("is neither https nor a loopback address")
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

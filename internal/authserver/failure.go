@@ -4,30 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 )
 
 // Outcome is what a failed request means for what it carried.
 type Outcome int
 
 const (
-	// NotProcessed: no connection, or the server was too busy to look. It may be sent again.
+	// NotProcessed: nothing left, or the server was too busy to look. It may be sent again.
 	NotProcessed Outcome = iota
-	// MaybeProcessed: it was sent, and what came back says nothing: a broken connection, another 5xx,
-	// a page instead of an answer.
+	// MaybeProcessed: it was sent, and what came back says nothing: a broken connection, a body cut
+	// short, another 5xx, a page under 200.
 	MaybeProcessed
-	// Unanswered: it was sent, and the context ended before the answer.
+	// Unanswered: it was sent, and time ran out before the answer: the context's, or a limit of the
+	// HTTP client. The server may still be at it.
 	Unanswered
 	// InvalidGrant: the server's own word that the grant is gone.
 	InvalidGrant
-	// Doubtful: a refusal in words that some servers use for a dead grant.
+	// Doubtful: a refusal in words that some servers use for a dead grant; Code holds them, if any.
 	Doubtful
 	// Unrelated: a 4xx that says nothing about the grant: a proxy, a firewall, a portal.
 	Unrelated
@@ -36,14 +34,14 @@ const (
 )
 
 // Failure is a request that has failed. It holds neither a body nor a secret: every value that was
-// sent is cut out of the server's words.
+// sent is cut out of the server's words, which are printable and short.
 type Failure struct {
 	Outcome                Outcome
-	Status                 int    // 0: no answer
-	Code, Description, URI string // RFC 6749 §5.2
-	RetryAfter             time.Duration
-	Date                   time.Time // the answer's Date header
-	Err                    error     // the cause, where there is one beside the answer
+	Status                 int           // 0: no answer
+	Code, Description, URI string        // error, error_description, error_uri (RFC 6749 §5.2); "": not said
+	RetryAfter             time.Duration // 0: not said
+	Date                   time.Time     // the answer's Date header; zero: none
+	Err                    error         // the cause, where there is one beside the answer
 }
 
 // Error implements error.
@@ -78,27 +76,68 @@ func (f *Failure) Unwrap() error { return f.Err }
 func (f *Failure) advice() string {
 	switch {
 	case f.Code == "invalid_client":
-		return "check ClientID, ClientSecret and how the client authenticates (Endpoint.AuthStyle)"
+		return "check ClientID, ClientSecret and the client authentication method (Endpoint.AuthStyle)"
 	case f.Code == "unauthorized_client", f.Code == "unsupported_grant_type":
 		return "allow this grant to the client at the server"
 	case f.Code == "invalid_scope":
 		return "check Scopes"
+	case f.Code == "invalid_target":
+		return "check Resource"
 	case f.Outcome == Misconfigured && f.Status >= 300 && f.Status < 400:
 		return "the endpoint redirects, which is not followed: set the endpoint's final address"
-	case f.Outcome == Misconfigured && (f.Status == http.StatusNotFound || f.Status == http.StatusMethodNotAllowed):
+	case f.Outcome == Misconfigured && f.Status >= 400:
 		return "check the endpoint's address"
+	case f.Outcome == Unrelated:
+		return "a proxy or firewall may have answered in the server's place, or the server does not accept the client"
 	}
 	return ""
 }
 
 // noAnswer is the failure of a request that brought no answer.
-func noAnswer(ctx context.Context, written bool, err error) *Failure {
+func noAnswer(written, slow bool, err error) *Failure {
 	f := &Failure{Outcome: NotProcessed, Err: err}
-	if written {
+	switch {
+	case written && slow:
+		f.Outcome = Unanswered
+	case written:
 		f.Outcome = MaybeProcessed
-		if ctx.Err() != nil {
-			f.Outcome = Unanswered
-		}
+	}
+	return f
+}
+
+// isTimeout reports whether a request ended for want of time rather than by the connection.
+func isTimeout(ctx context.Context, err error) bool {
+	var t interface{ Timeout() bool }
+	return ctx.Err() != nil || errors.As(err, &t) && t.Timeout()
+}
+
+// garbled is the failure of an answer that looked like success and is none.
+func (r *reply) garbled(err error) *Failure {
+	f := &Failure{Outcome: MaybeProcessed, Status: r.status, RetryAfter: retryAfter(r.header), Date: date(r.header)}
+	if r.slow {
+		f.Outcome = Unanswered
+	}
+	f.Err = fmt.Errorf("the answer cannot be used: %w", err)
+	return f
+}
+
+// failure reads an answer that refuses.
+func (r *reply) failure() *Failure {
+	code := r.text("error")
+	f := &Failure{
+		Outcome:     r.outcome(code),
+		Status:      r.status,
+		Code:        code,
+		Description: r.hide.words(r.text("error_description")),
+		URI:         r.hide.words(r.text("error_uri")),
+		RetryAfter:  retryAfter(r.header),
+		Date:        date(r.header),
+	}
+	if !slices.Contains(registered, code) {
+		f.Code = r.hide.words(code)
+	}
+	if r.cut {
+		f.Err = r.err
 	}
 	return f
 }
@@ -106,26 +145,39 @@ func noAnswer(ctx context.Context, written bool, err error) *Failure {
 // misconfigured are the codes that refuse the client or the request as such (RFC 6749 §5.2, RFC 8707 §2).
 var misconfigured = []string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target"}
 
-// outcome classifies an answer that brought no tokens, by its status and its error code.
-func outcome(status int, code string, isJSON, isEmpty bool) Outcome {
+// polling are the codes that a person's decision is awaited with (RFC 8628 §3.5). They come under
+// statuses of the servers' own choice.
+var polling = []string{"authorization_pending", "slow_down", "expired_token"}
+
+// registered are the codes that callers decide by. They are no secrets, so they stay whole even where
+// a secret is a part of one of them.
+var registered = slices.Concat(misconfigured, polling, []string{
+	"invalid_grant", "invalid_request", "access_denied", "unsupported_token_type", "temporarily_unavailable", "server_error",
+})
+
+// outcome classifies an answer that brought nothing, by its status and its error code.
+func (r *reply) outcome(code string) Outcome {
+	status := r.status
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable, code == "temporarily_unavailable":
 		return NotProcessed
-	case status >= 500:
-		return MaybeProcessed
 	case status >= 300 && status < 400:
 		return Misconfigured
+	case r.slow:
+		return Unanswered
+	case r.cut, status >= 500, code == "server_error":
+		return MaybeProcessed
 	case code == "invalid_grant":
 		return InvalidGrant
 	case slices.Contains(misconfigured, code):
 		return Misconfigured
-	case status < 300 && code == "", code == "server_error":
+	case status < 300 && !r.refuses():
 		return MaybeProcessed
-	case status < 300:
-		return Doubtful // an error under 200
-	case (status == http.StatusBadRequest || status == http.StatusUnauthorized) && isJSON && code != "":
+	case status < 300, slices.Contains(polling, code):
 		return Doubtful
-	case status == http.StatusBadRequest && isEmpty:
+	case status == http.StatusBadRequest && r.empty:
+		return Doubtful
+	case (status == http.StatusBadRequest || status == http.StatusUnauthorized) && r.refuses():
 		return Doubtful
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusGone:
 		return Misconfigured
@@ -142,7 +194,8 @@ func retryAfter(h http.Header) time.Duration {
 		value = h.Get("X-Retry-After")
 	}
 	if seconds, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
-		return min(max(time.Duration(seconds)*time.Second, 0), most)
+		// Bounded before it is multiplied, which could overflow.
+		return time.Duration(min(max(seconds, 0), int(most/time.Second))) * time.Second
 	}
 	at, err := http.ParseTime(value)
 	if err != nil {
@@ -155,73 +208,8 @@ func retryAfter(h http.Header) time.Duration {
 	return min(max(at.Sub(now), 0), most)
 }
 
+// date is the answer's Date header; zero if there is none.
 func date(h http.Header) time.Time {
 	at, _ := http.ParseTime(h.Get("Date"))
 	return at
 }
-
-// scrubber cuts out of foreign words what was sent.
-type scrubber struct{ replacer *strings.Replacer }
-
-// harmless are the parameters that may be repeated in an error.
-var harmless = []string{"grant_type", "client_id", "redirect_uri", "scope", "token_type_hint", "resource", "audience"}
-
-func newScrubber(form url.Values, secrets ...string) scrubber {
-	authorization := secrets[len(secrets)-1]
-	secrets = append(secrets, strings.TrimPrefix(authorization, "Basic "))
-	for name, values := range form {
-		if !slices.Contains(harmless, name) {
-			secrets = append(secrets, values...)
-		}
-	}
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // longest first
-	var pairs []string
-	for _, s := range secrets {
-		if s == "" {
-			continue
-		}
-		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s)} {
-			pairs = append(pairs, form, "[redacted]")
-		}
-	}
-	return scrubber{strings.NewReplacer(pairs...)}
-}
-
-// words makes a server's text fit for an error: without secrets, printable, short.
-func (s scrubber) words(text string) string {
-	const most = 200
-	text = strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s.replacer.Replace(text))
-	runes := []rune(strings.TrimSpace(text))
-	return string(runes[:min(len(runes), most)])
-}
-
-// error makes a network error fit to be shown. A *url.Error names the address with its query; what it
-// wraps is kept, its text is not where it could repeat what was sent.
-func (s scrubber) error(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
-	text := s.words(err.Error())
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil {
-		text = s.words(op.Error())
-	}
-	return &shownError{text, err}
-}
-
-// shownError is an error with its text made fit to be shown.
-type shownError struct {
-	text string
-	err  error
-}
-
-// Error implements error.
-func (e *shownError) Error() string { return e.text }
-
-// Is and As look into the cause, which is not handed out: its own text may show what was sent.
-func (e *shownError) Is(target error) bool { return errors.Is(e.err, target) }
-func (e *shownError) As(target any) bool   { return errors.As(e.err, target) }

@@ -1,0 +1,66 @@
+package authserver
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	idleLimit      = time.Second
+	dialLimit      = 10 * time.Second
+	handshakeLimit = 10 * time.Second
+	headerLimit    = 64 << 10
+)
+
+// NewHTTPClient returns a copy of c, or a client with safe defaults when c is nil, for requests that
+// carry secrets. It follows no redirect, keeps no cookies, speaks no TLS older than 1.2, and does not
+// reuse a connection that has idled for more than a second: a POST that meets a closing connection is
+// a lost answer that need not be. Timeout is kept. An *http.Transport is copied; another RoundTripper
+// is used as it is. c itself is not changed.
+func NewHTTPClient(c *http.Client) *http.Client {
+	prepared := &http.Client{}
+	if c != nil {
+		*prepared = *c
+	}
+	prepared.Jar = nil
+	prepared.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	switch t := prepared.Transport.(type) {
+	case nil:
+		prepared.Transport = defaultTransport()
+	case *http.Transport:
+		prepared.Transport = tightened(t)
+	}
+	return prepared
+}
+
+func defaultTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: dialLimit}).DialContext,
+		TLSHandshakeTimeout:    handshakeLimit,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    4,
+		IdleConnTimeout:        idleLimit,
+		MaxResponseHeaderBytes: headerLimit,
+	}
+}
+
+// tightened is a copy of t within the limits; what t sets tighter stays. A dialer of t's own is not
+// replaced: a request's context bounds it.
+func tightened(t *http.Transport) *http.Transport {
+	t = t.Clone()
+	if t.IdleConnTimeout <= 0 || t.IdleConnTimeout > idleLimit {
+		t.IdleConnTimeout = idleLimit
+	}
+	if t.TLSHandshakeTimeout <= 0 {
+		t.TLSHandshakeTimeout = handshakeLimit
+	}
+	// Zero is Go's own floor, TLS 1.2; only a program that has lowered it needs correction.
+	if tc := t.TLSClientConfig; tc != nil && tc.MinVersion != 0 && tc.MinVersion < tls.VersionTLS12 {
+		tc.MinVersion = tls.VersionTLS12
+	}
+	return t
+}

@@ -1,0 +1,92 @@
+package authserver
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// maxWords bounds how much of a server's text is shown, in runes.
+const maxWords = 200
+
+// scrubber cuts out of foreign words what was sent. The zero scrubber has sent nothing.
+type scrubber struct{ replacer *strings.Replacer }
+
+// harmless are the parameters that may be repeated in an error.
+var harmless = []string{"grant_type", "client_id", "redirect_uri", "scope", "token_type_hint", "resource", "audience"}
+
+// newScrubber makes a scrubber for the values in form and for secrets, as they are and as they may
+// have been encoded.
+func newScrubber(form url.Values, secrets ...string) scrubber {
+	for name, values := range form {
+		if !slices.Contains(harmless, name) {
+			secrets = append(secrets, values...)
+		}
+	}
+	var shapes []string
+	for _, s := range secrets {
+		if s == "" {
+			continue
+		}
+		shapes = append(shapes, s, strings.TrimRight(s, "="), url.QueryEscape(s), url.PathEscape(s),
+			base64.RawStdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)))
+	}
+	// A replacer takes the first that fits: the longest, or the rest of it would stay.
+	slices.SortFunc(shapes, func(a, b string) int { return len(b) - len(a) })
+	pairs := make([]string, 0, 2*len(shapes))
+	for _, shape := range shapes {
+		if shape != "" {
+			pairs = append(pairs, shape, "[redacted]")
+		}
+	}
+	return scrubber{strings.NewReplacer(pairs...)}
+}
+
+// words makes foreign text fit for an error: without secrets, printable (RFC 6749 §5.2), short.
+func (s scrubber) words(text string) string {
+	if s.replacer != nil {
+		text = s.replacer.Replace(text)
+	}
+	text = strings.Map(func(r rune) rune {
+		if !isShown(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	runes := []rune(strings.TrimSpace(text))
+	return string(runes[:min(len(runes), maxWords)])
+}
+
+// isShown reports whether r can stand in an error or on a terminal and shows itself only: no control
+// character, no mark that turns the direction of text.
+func isShown(r rune) bool { return r != unicode.ReplacementChar && unicode.IsPrint(r) }
+
+// error makes a network error fit to be shown. A *url.Error's own text would name the address with
+// its query, so that only what it wraps is kept.
+func (s scrubber) error(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	return &shownError{s.words(err.Error()), &err}
+}
+
+// shownError is an error with its text made fit to be shown. The cause lies behind a pointer, which
+// is all that fmt shows of it.
+type shownError struct {
+	text string
+	err  *error
+}
+
+// Error implements error.
+func (e *shownError) Error() string { return e.text }
+
+// Is and As look into the cause. There is no Unwrap: the cause's own text may show what was sent.
+
+// Is implements the interface that errors.Is looks for.
+func (e *shownError) Is(target error) bool { return errors.Is(*e.err, target) }
+
+// As implements the interface that errors.As looks for.
+func (e *shownError) As(target any) bool { return errors.As(*e.err, target) }
