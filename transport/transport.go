@@ -161,7 +161,8 @@ func checkToken(token *oauth2.Token) error {
 	case token == nil || token.AccessToken == "":
 		return fmt.Errorf("%w: the source gave an empty one", ErrToken)
 	case token.TokenType != "" && !strings.EqualFold(token.TokenType, "Bearer"):
-		return fmt.Errorf("%w: its type is %.16q, and only Bearer is spoken", ErrToken, token.TokenType)
+		// The type is not shown: where fields were mixed up it is the token.
+		return fmt.Errorf("%w: its TokenType is not Bearer, the only one spoken", ErrToken)
 	case strings.ContainsFunc(token.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return fmt.Errorf("%w: it holds characters that no header can carry", ErrToken)
 	}
