@@ -1,0 +1,144 @@
+package keychain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/evergrant/evergrant/internal/lockfile"
+	"github.com/evergrant/evergrant/internal/secret"
+	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/tokenstore/internal/keyname"
+)
+
+// Options says where the processes that share a keychain meet.
+type Options struct {
+	// Dir is the folder of the lock files, the same one for every program of the person that uses the
+	// service. Empty: evergrant/keychain in os.UserConfigDir, which depends on HOME or XDG_CONFIG_HOME
+	// where there are those.
+	Dir string
+}
+
+// Store is a tokenstore.Store in the keychain of the operating system. It is a Liveness too, and a
+// key source for package file. It is safe for concurrent use by goroutines and processes.
+type Store struct {
+	service string
+	dir     string
+	ring    ring
+	limit   int // longest item, in bytes
+	lock    *lockfile.Lock
+	living  lockfile.Living
+	turn    chan struct{}                 // full while a call is inside the keychain
+	left    atomic.Pointer[call]          // the call that was left behind last, if any
+	key     atomic.Pointer[secret.String] // for Key, once known
+}
+
+var (
+	_ tokenstore.Store    = (*Store)(nil)
+	_ tokenstore.Liveness = (*Store)(nil)
+)
+
+// New makes a Store whose items belong to service, the name of the program in the eyes of the person:
+// 1 to 128 bytes of UTF-8 without control characters. It does not ask the keychain yet.
+func New(service string, options Options) (*Store, error) {
+	isControl := func(r rune) bool { return unicode.IsControl(r) }
+	if service == "" || len(service) > 128 || !utf8.ValidString(service) || strings.ContainsFunc(service, isControl) {
+		return nil, errors.New("keychain: service is empty, too long or no plain text: name the program in 1 to 128 bytes")
+	}
+	dir := options.Dir
+	if dir == "" {
+		config, err := os.UserConfigDir()
+		if err != nil {
+			return nil, fmt.Errorf("keychain: the person's folder for lock files cannot be found, set Options.Dir: %w", err)
+		}
+		dir = filepath.Join(config, "evergrant", "keychain")
+	}
+	dir, err := filepath.Abs(dir) // the program may change its folder later
+	if err != nil {
+		return nil, fmt.Errorf("keychain: Options.Dir cannot be found: %w", err)
+	}
+	return &Store{
+		service: service,
+		dir:     dir,
+		ring:    system{},
+		limit:   itemLimit,
+		lock:    lockfile.New(filepath.Join(dir, "service-"+keyname.Escape(service)+".lock")),
+		living:  lockfile.NewLiving(dir),
+		turn:    make(chan struct{}, 1),
+	}, nil
+}
+
+// Load implements tokenstore.Store.
+func (s *Store) Load(ctx context.Context, key string) ([]byte, tokenstore.Version, error) {
+	var g grant
+	read := func(i items) (err error) {
+		g, err = i.read(userOf(key))
+		return err
+	}
+	err := s.do(ctx, free, read)
+	if errors.Is(err, tokenstore.ErrDamaged) {
+		// Perhaps somebody replaced it while it was read. Nobody does under the lock.
+		err = s.do(ctx, locked, read)
+	}
+	switch {
+	case err != nil:
+		return nil, "", err
+	case g.version() == "":
+		return nil, "", tokenstore.ErrNotFound
+	}
+	return g.value, g.version(), nil
+}
+
+// Swap implements tokenstore.Store. A value that it has written it has read again, because some
+// keychains report no failure.
+func (s *Store) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
+	value = append([]byte(nil), value...) // the call may outlive its caller
+	var version tokenstore.Version
+	err := s.do(ctx, locked, func(i items) error {
+		now, err := i.read(userOf(key))
+		switch {
+		case err != nil:
+			return err
+		case now.version() != old:
+			return tokenstore.ErrConflict
+		case len(value) == 0:
+			return i.remove(userOf(key))
+		}
+		version, err = i.write(userOf(key), now.head, value)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return version, nil
+}
+
+// Hold implements tokenstore.Liveness.
+func (s *Store) Hold(ctx context.Context, name string) (release func(), err error) {
+	if err := s.makeFolder(); err != nil {
+		return nil, err
+	}
+	return s.living.Hold(ctx, name)
+}
+
+// Held implements tokenstore.Liveness.
+func (s *Store) Held(ctx context.Context, name string) (bool, error) {
+	return s.living.Held(ctx, name)
+}
+
+func (s *Store) makeFolder() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("keychain: the folder of the lock files cannot be made: %w", err)
+	}
+	return nil
+}
+
+// userOf returns the user under which the grant of key lies. It holds no #, which the names of its
+// parts do.
+func userOf(key string) string { return "grant-" + keyname.Escape(key) }

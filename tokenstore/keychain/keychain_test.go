@@ -1,0 +1,344 @@
+package keychain_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/zalando/go-keyring"
+
+	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/tokenstore/file"
+	"github.com/evergrant/evergrant/tokenstore/keychain"
+	"github.com/evergrant/evergrant/tokenstore/storetest"
+)
+
+var _ file.KeySource = (*keychain.Store)(nil)
+
+func TestContract(t *testing.T) {
+	t.Run("short items", func(t *testing.T) {
+		storetest.Run(t, func(t testing.TB) tokenstore.Store { return over(t, newFake(2560), t.TempDir()) })
+	})
+	t.Run("long items", func(t *testing.T) {
+		keyring.MockInit() // for the whole process: no test of this package may reach a real keychain
+		storetest.Run(t, func(t testing.TB) tokenstore.Store {
+			s, err := keychain.New("test", keychain.Options{Dir: t.TempDir()})
+			require.NoError(t, err)
+			return s
+		})
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, service := range map[string]string{
+		"empty": "", "NUL": "a\x00", "newline": "a\nb", "no UTF-8": "\xff", "long": strings.Repeat("a", 129),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := keychain.New(service, keychain.Options{Dir: t.TempDir()})
+			require.Error(t, err)
+			require.Nil(t, s)
+		})
+	}
+}
+
+func TestNewWithoutAHome(t *testing.T) {
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "AppData"} {
+		t.Setenv(name, "")
+	}
+	_, err := keychain.New("test", keychain.Options{})
+	require.Error(t, err)
+	_, err = keychain.New("test", keychain.Options{Dir: t.TempDir()})
+	require.NoError(t, err)
+}
+
+// noise is a value that cannot be compressed.
+func noise(n int) []byte {
+	value := make([]byte, n)
+	_, _ = rand.Read(value)
+	return value
+}
+
+func swap(t testing.TB, s *keychain.Store, key string, old tokenstore.Version, value []byte) tokenstore.Version {
+	t.Helper()
+	version, err := s.Swap(t.Context(), key, old, value)
+	require.NoError(t, err)
+	return version
+}
+
+func TestItems(t *testing.T) {
+	f := newFake(2560)
+	s := over(t, f, t.TempDir())
+	version := swap(t, s, "k", "", noise(1600))
+	require.Equal(t, 1, f.users(), "what fits lies in one item")
+	version = swap(t, s, "k", version, noise(10_000))
+	require.Equal(t, 1+6, f.users())
+	version = swap(t, s, "k", version, noise(5_000))
+	require.Equal(t, 1+3, f.users(), "the parts of the former grant are gone")
+	version = swap(t, s, "k", version, bytes.Repeat([]byte("token "), 1000))
+	require.Equal(t, 1, f.users(), "what can be compressed is")
+	version = swap(t, s, "k", version, noise(5_000))
+	swap(t, s, "k", version, nil)
+	require.Zero(t, f.users(), "nothing is left of a deleted grant")
+}
+
+func TestSecretsOfOthersAreNotTouched(t *testing.T) {
+	f := newFake(2560)
+	dir := t.TempDir()
+	mine := over(t, f, dir)
+	theirs, err := keychain.NewOver(f, keychain.ShortLimit, "theirs", dir)
+	require.NoError(t, err)
+	version := swap(t, theirs, "k", "", noise(5_000))
+	swap(t, mine, "k", swap(t, mine, "k", "", noise(5_000)), nil)
+	_, again, err := theirs.Load(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, version, again)
+}
+
+var errCut = errors.New("power cut")
+
+// A process that dies at any operation leaves the former grant or the new one, and the next Swap
+// leaves no parts behind.
+func TestDeathAtEveryOperation(t *testing.T) {
+	small, large := noise(100), noise(8_000)
+	for name, c := range map[string]struct{ before, after []byte }{
+		"large to large": {large, noise(9_000)},
+		"large to small": {large, small},
+		"small to large": {small, large},
+		"none to large":  {nil, large},
+		"large to none":  {large, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for at := 1; ; at++ {
+				f, dir := newFake(2560), t.TempDir()
+				s := over(t, f, dir)
+				old := swap(t, s, "k", "", c.before)
+				n := 0
+				f.trouble = func(string, string) error {
+					if n++; n >= at {
+						return errCut
+					}
+					return nil
+				}
+				_, swapped := s.Swap(t.Context(), "k", old, c.after)
+				f.trouble = nil
+
+				s = over(t, f, dir)
+				value, version, err := s.Load(t.Context(), "k")
+				if errors.Is(err, tokenstore.ErrNotFound) {
+					err = nil
+				}
+				require.NoError(t, err, "cut at operation %d", at)
+				if swapped == nil || !bytes.Equal(value, c.before) {
+					require.Equal(t, string(c.after), string(value), "cut at operation %d", at)
+				}
+				version = swap(t, s, "k", version, []byte("small"))
+				require.Equal(t, 1, f.users(), "cut at operation %d: parts are left", at)
+				swap(t, s, "k", version, nil)
+				require.Zero(t, f.users())
+				if n < at {
+					return // the Swap ran through
+				}
+			}
+		})
+	}
+}
+
+func TestDamage(t *testing.T) {
+	const user = "test:grant-k"
+	for name, damage := range map[string]func(map[string]string){
+		"head is empty":     func(i map[string]string) { i[user] = "" },
+		"head is no JSON":   func(i map[string]string) { i[user] = "SECRET" },
+		"head is other":     func(i map[string]string) { i[user] = `{"token":"SECRET"}` },
+		"no version":        func(i map[string]string) { i[user] = strings.Replace(i[user], `"version"`, `"vorsion"`, 1) },
+		"part is missing":   func(i map[string]string) { delete(i, user+"#a1") },
+		"part is not whole": func(i map[string]string) { i[user+"#a1"] = i[user+"#a1"][4:] },
+		"part is no base64": func(i map[string]string) { i[user+"#a1"] = "SECRET?" },
+		"parts change":      func(i map[string]string) { i[user+"#a0"], i[user+"#a1"] = i[user+"#a1"], i[user+"#a0"] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(2560)
+			s := over(t, f, t.TempDir())
+			version := swap(t, s, "k", "", noise(5_000))
+			damage(f.items)
+			before := fmt.Sprint(f.items)
+			_, _, err := s.Load(t.Context(), "k")
+			require.ErrorIs(t, err, tokenstore.ErrDamaged)
+			require.NotContains(t, err.Error(), "SECRET")
+			for _, old := range []tokenstore.Version{"", version} {
+				for _, value := range [][]byte{nil, []byte("v")} {
+					_, err := s.Swap(t.Context(), "k", old, value)
+					require.ErrorIs(t, err, tokenstore.ErrDamaged)
+				}
+			}
+			require.Equal(t, before, fmt.Sprint(f.items))
+		})
+	}
+}
+
+func TestGrantOfANewerProgram(t *testing.T) {
+	f := newFake(2560)
+	f.items["test:grant-k"] = `{"evergrant":2,"who":"knows"}`
+	s := over(t, f, t.TempDir())
+	_, _, err := s.Load(t.Context(), "k")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, tokenstore.ErrDamaged)
+	_, err = s.Swap(t.Context(), "k", "", []byte("v"))
+	require.Error(t, err)
+	require.JSONEq(t, `{"evergrant":2,"who":"knows"}`, f.items["test:grant-k"])
+}
+
+// Reading without the lock may meet a Swap: the parts that the head names are gone then.
+func TestLoadDuringSwaps(t *testing.T) {
+	f, dir := newFake(2560), t.TempDir()
+	reader, writer := over(t, f, dir), over(t, f, dir)
+	version := swap(t, writer, "k", "", noise(4_000))
+	var group sync.WaitGroup
+	group.Go(func() {
+		for range 100 {
+			var err error
+			if version, err = writer.Swap(t.Context(), "k", version, noise(4_000)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 100 {
+		value, _, err := reader.Load(t.Context(), "k")
+		require.NoError(t, err)
+		require.Len(t, value, 4_000)
+	}
+	group.Wait()
+}
+
+// forgetful is a keychain whose writes are lost without an error.
+type forgetful struct{ *fake }
+
+func (f forgetful) Set(string, string, string) error { return nil }
+
+func TestWriteThatIsNotKept(t *testing.T) {
+	f, dir := newFake(2560), t.TempDir()
+	version := swap(t, over(t, f, dir), "k", "", []byte("v"))
+	s, err := keychain.NewOver(forgetful{f}, keychain.ShortLimit, "test", dir)
+	require.NoError(t, err)
+	_, err = s.Swap(t.Context(), "k", version, []byte("w"))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, tokenstore.ErrConflict)
+	_, err = s.Key(t.Context(), true)
+	require.Error(t, err)
+}
+
+func TestKey(t *testing.T) {
+	f, dir := newFake(2560), t.TempDir()
+	s := over(t, f, dir)
+	key, err := s.Key(t.Context(), false)
+	require.NoError(t, err)
+	require.Nil(t, key)
+	require.Zero(t, f.users())
+	key, err = s.Key(t.Context(), true)
+	require.NoError(t, err)
+	require.Len(t, key, 32)
+	want := bytes.Clone(key)
+	clear(key)
+
+	f.trouble = func(string, string) error { return errCut }
+	key, err = s.Key(t.Context(), true)
+	require.NoError(t, err, "the keychain is asked once")
+	require.Equal(t, want, key)
+	f.trouble = nil
+	key, err = over(t, f, dir).Key(t.Context(), false)
+	require.NoError(t, err)
+	require.Equal(t, want, key)
+}
+
+func TestKeyIsMadeOnce(t *testing.T) {
+	f, dir := newFake(2560), t.TempDir()
+	keys := make([][]byte, 8)
+	var group sync.WaitGroup
+	for i := range keys {
+		s := over(t, f, dir) // as another process
+		group.Go(func() {
+			var err error
+			if keys[i], err = s.Key(t.Context(), true); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	for _, key := range keys {
+		require.Equal(t, keys[0], key)
+	}
+}
+
+func TestDamagedKeyIsNotReplaced(t *testing.T) {
+	f := newFake(2560)
+	f.items["test:file-key"] = "c2hvcnQ="
+	_, err := over(t, f, t.TempDir()).Key(t.Context(), true)
+	require.ErrorIs(t, err, tokenstore.ErrDamaged)
+	require.Equal(t, "c2hvcnQ=", f.items["test:file-key"])
+}
+
+func TestFilesSealedByTheKeychain(t *testing.T) {
+	f, locks, dir := newFake(2560), t.TempDir(), filepath.Join(t.TempDir(), "grants")
+	first, err := file.New(dir, file.Options{Key: over(t, f, locks)})
+	require.NoError(t, err)
+	_, err = first.Swap(t.Context(), "k", "", []byte("v"))
+	require.NoError(t, err)
+	second, err := file.New(dir, file.Options{Key: over(t, f, locks)})
+	require.NoError(t, err)
+	value, _, err := second.Load(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, "v", string(value))
+
+	clear(f.items)
+	third, err := file.New(dir, file.Options{Key: over(t, f, locks)})
+	require.NoError(t, err)
+	_, _, err = third.Load(t.Context(), "k")
+	require.ErrorIs(t, err, file.ErrWrongKey)
+	require.Zero(t, f.users())
+}
+
+func TestStoreShowsNoKey(t *testing.T) {
+	f := newFake(2560)
+	f.items["test:file-key"] = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
+	s := over(t, f, t.TempDir())
+	key, err := s.Key(context.Background(), false)
+	require.NoError(t, err)
+	require.Equal(t, "0123456789abcdefghijklmnopqrstuv", string(key))
+	clear(f.items)
+	var shown strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&shown, verb+"\n", s)
+		fmt.Fprintf(&shown, verb+"\n", struct{ s *keychain.Store }{s})
+	}
+	slog.New(slog.NewTextHandler(&shown, nil)).Info("", "s", s)
+	require.NoError(t, json.NewEncoder(&shown).Encode(s))
+	for _, form := range []string{"012345678", "30313233", "48 49 50 51", "MDEyMzQ1"} {
+		require.NotContains(t, shown.String(), form)
+	}
+}
+
+func TestLockFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	s := over(t, newFake(2560), dir)
+	_, _, err := s.Load(t.Context(), "k")
+	require.ErrorIs(t, err, tokenstore.ErrNotFound)
+	require.NoDirExists(t, dir, "reading needs none")
+	swap(t, s, "k", "", []byte("v"))
+	require.FileExists(t, filepath.Join(dir, "service-test.lock"))
+
+	blocked := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(blocked, nil, 0o600))
+	_, err = over(t, newFake(2560), filepath.Join(blocked, "d")).Swap(t.Context(), "k", "", []byte("v"))
+	var pathError *os.PathError
+	require.ErrorAs(t, err, &pathError)
+}
