@@ -200,7 +200,9 @@ func TestForged(t *testing.T) {
 		{"state twice", 400, func(t *testing.T, a string) *http.Request { return get(t, a+query+"&state="+state) }},
 		{"code twice", 400, func(t *testing.T, a string) *http.Request { return get(t, a+query+"&code=other") }},
 		{"a query that is none", 400, func(t *testing.T, a string) *http.Request { return get(t, a+query+";x=%zz") }},
-		{"state in the query of a form", 400, func(t *testing.T, a string) *http.Request { return post(t, a+query, url.Values{"code": {"x"}}) }},
+		{"state in the query of a form", 400, func(t *testing.T, a string) *http.Request {
+			return post(t, a+"?state="+state, url.Values{"code": {"x"}})
+		}},
 		{"a huge form", 400, func(t *testing.T, a string) *http.Request {
 			return post(t, a, url.Values{"state": {state}, "code": {strings.Repeat("x", 1<<20)}})
 		}},
@@ -363,7 +365,9 @@ func TestCloseTellsAWaitingBrowser(t *testing.T) {
 	browser.Go(func() { page, err = try(http.DefaultClient, get(t, b.callback())) })
 	_, waitErr := b.wait(t)
 	require.NoError(t, waitErr)
+	begun := time.Now()
 	b.Close()
+	require.Less(t, time.Since(begun), time.Second, "it waits though the page was shown")
 	browser.Wait()
 	require.NoError(t, err)
 	require.Contains(t, page.body, "The login was ended")
