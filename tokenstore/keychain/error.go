@@ -36,7 +36,7 @@ var advice = map[error]map[string]string{
 	ErrLocked: {
 		"darwin":  "unlock it, over SSH with: security unlock-keychain",
 		"windows": "answer what it asks, and try again",
-		"":        "unlock the login keyring, which needs a display to ask on, and try again",
+		"":        "unlock the login keyring, or make one, which both need a display to ask on, and try again",
 	},
 	ErrDenied: {
 		"darwin": "choose Always Allow when asked, or allow it in Keychain Access",

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package keychain_test
+
+import "context"
+
+var roles map[string]func(context.Context) error
