@@ -1,15 +1,21 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/zalando/go-keyring"
+
+	"github.com/evergrant/evergrant/examples/internal/demo"
 )
 
 // asProgram makes the test binary be the program.
@@ -24,24 +30,34 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runProgram runs the program and returns its lines and its exit code.
-func runProgram(t *testing.T, args ...string) ([]string, int) {
+// runProgram runs the program and returns its lines and its exit code. read sees each line as it comes.
+func runProgram(t *testing.T, read func(line string), args ...string) ([]string, int) {
 	t.Helper()
 	dir := t.TempDir()
 	program := exec.CommandContext(t.Context(), os.Args[0], args...)
 	program.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+dir, "TMP="+dir,
-		"HOME="+t.TempDir(), "XDG_CONFIG_HOME=", "AppData="+t.TempDir())
+		"HOME="+t.TempDir(), "XDG_CONFIG_HOME=", "AppData="+t.TempDir(), "PATH=") // no browser is found
 	program.Stderr = os.Stderr
-	out, err := program.Output()
-	if _, failed := err.(*exec.ExitError); !failed {
+	out, err := program.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, program.Start())
+	var lines []string
+	for scanner := bufio.NewScanner(out); scanner.Scan(); {
+		t.Log(scanner.Text())
+		read(scanner.Text())
+		lines = append(lines, scanner.Text())
+	}
+	if err := program.Wait(); !program.ProcessState.Exited() {
 		require.NoError(t, err)
 	}
-	t.Logf("%s", out)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left, "the program cleans up")
-	return strings.Split(strings.TrimSpace(string(out)), "\n"), program.ProcessState.ExitCode()
+	require.NotEmpty(t, lines)
+	return lines, program.ProcessState.ExitCode()
 }
+
+func ignore(string) {}
 
 func TestQuickstart(t *testing.T) {
 	tests := []struct {
@@ -55,7 +71,7 @@ func TestQuickstart(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			lines, code := runProgram(t, tt.args...)
+			lines, code := runProgram(t, ignore, tt.args...)
 			require.Zero(t, code)
 			require.Regexp(t, `^ok: requests=[1-9]\d+ failed=0 renewals=[3-9]\d* logins=1$`, lines[len(lines)-1])
 			story := strings.Join(lines, "\n")
@@ -65,6 +81,25 @@ func TestQuickstart(t *testing.T) {
 			require.Regexp(t, `has answered 401 to [1-9]`, story, "the revoked token must have been used")
 		})
 	}
+}
+
+// The program knows nothing of this provider but what its flags say.
+func TestQuickstart_withAnotherProvider(t *testing.T) {
+	t.Parallel()
+	p, err := demo.StartProvider(300*time.Second, nil)
+	require.NoError(t, err)
+	defer p.Close()
+	api := demo.StartAPI(p)
+	defer api.Close()
+	person := func(line string) {
+		if address := strings.TrimSpace(line); strings.HasPrefix(address, p.Issuer+"/authorize?") {
+			go func() { assert.NoError(t, demo.SignIn(t.Context(), http.DefaultClient, address)) }()
+		}
+	}
+	lines, code := runProgram(t, person, "-issuer", p.Issuer, "-client-id", demo.ClientID, "-url", api.URL, "-for", "6s")
+	require.Zero(t, code)
+	require.Regexp(t, `^ok: requests=[1-9]\d+ failed=0 renewals=1 logins=1$`, lines[len(lines)-1])
+	require.Equal(t, demo.Counts{Logins: 1, Renewals: 1}, p.Counts())
 }
 
 func TestQuickstart_fails(t *testing.T) {
@@ -79,7 +114,7 @@ func TestQuickstart_fails(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			lines, code := runProgram(t, tt.args...)
+			lines, code := runProgram(t, ignore, tt.args...)
 			require.Equal(t, 1, code)
 			require.Regexp(t, `^failed: .`, lines[len(lines)-1])
 		})
