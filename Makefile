@@ -1,0 +1,53 @@
+# `make help` lists what there is. Each part of `make test` says its name, then how long it took.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.NOTPARALLEL: # parts that share two cores only blur whose time it was
+.DEFAULT_GOAL := help
+
+MODULES := $(shell find . -name go.mod -not -path '*/node_modules/*' -exec dirname {} \; | sort)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# $(call part,name,commands) runs commands under a title and says how long they took, also when they fail.
+part = @echo "=== $(1)"; trap 'echo "=== $(1): $$SECONDS s"' EXIT; $(2)
+# $(call each,command) runs command in every module; one failure does not keep the others from running.
+each = failed=0; for module in $(MODULES); do (cd "$$module" && $(1)) || failed=1; done; exit $$failed
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: test
+test: provision gofmt vet staticcheck race ## install what is missing, then every check and every test of every module
+
+.PHONY: provision
+provision: ## install what the end-to-end tests need (Debian; root or sudo)
+	$(call part,provision,internal/e2e/provision.sh)
+
+.PHONY: gofmt
+gofmt: ## no file that gofmt would change
+	$(call part,gofmt,unformatted=$$(find . -name '*.go' -not -path '*/node_modules/*' -exec gofmt -l {} +); \
+		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi)
+
+.PHONY: vet
+vet: vet-linux vet-darwin vet-windows ## go vet every module for three operating systems
+
+.PHONY: vet-linux vet-darwin vet-windows
+vet-linux vet-darwin vet-windows: vet-%:
+	$(call part,go vet for $*,$(call each,GOOS=$* go vet ./...))
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck every module
+	$(call part,staticcheck,$(call each,go run $(STATICCHECK) ./...))
+
+.PHONY: race
+race: ## every test of every module with -race, the end-to-end tests included
+	$(call part,go test -race,export EVERGRANT_E2E=1; $(call each,echo "--- module $$module" && go test -race -shuffle=on -timeout=5m ./...))
+
+.PHONY: api
+api: ## rewrite the golden files of the exported API
+	go test ./internal/house -run '^TestExportedAPI$$' -update
+
+.PHONY: quickstart
+quickstart: ## one login and ten seconds of calls against an embedded provider
+	go run -C examples ./quickstart

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Installs what the end-to-end tests need on a Debian machine, as root or through sudo. What is there is left alone, and
+# a machine that has everything is done in less than a second. Go fetches its modules by itself.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# The program that shows that a package is installed, and the package.
+wanted=(
+	gcc:gcc # for go test -race
+	chromium:chromium
+	dbus-daemon:dbus
+	gnome-keyring-daemon:gnome-keyring
+	secret-tool:libsecret-tools
+	node:nodejs
+	npm:npm
+)
+missing=()
+for pair in "${wanted[@]}"; do
+	command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+done
+# gcc without the C library's headers links nothing.
+[ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+apt() {
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >"$log" 2>&1
+}
+if [ ${#missing[@]} -gt 0 ]; then
+	echo "installing ${missing[*]}"
+	log=$(mktemp)
+	trap 'rm -f "$log"' EXIT
+	# Lists that are missing or old are fetched; lists that serve are not.
+	apt install --yes --no-install-recommends "${missing[@]}" ||
+		{ apt update && apt install --yes --no-install-recommends "${missing[@]}"; } ||
+		{ cat "$log"; exit 1; }
+fi
+
+if ! node --eval 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
+	echo "oidc-provider needs Node 20 or later; this is $(node --version): install a later one"
+	exit 1
+fi
+if [ ! oidcprovider/node_modules/.package-lock.json -nt oidcprovider/package-lock.json ]; then
+	echo "installing the npm packages of internal/e2e/oidcprovider"
+	npm ci --prefix oidcprovider --omit=optional --ignore-scripts --silent </dev/null
+fi
