@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
 	"os"
@@ -58,10 +59,12 @@ func run(ctx context.Context, out io.Writer, config *oauth2.Config, tokenFile st
 	// Adopting the same token at every start changes nothing, however often Evergrant has renewed it since.
 	// Once no installation has the file any more, these lines go away too.
 	var token oauth2.Token
-	if err := read(tokenFile, &token); err == nil {
-		if err := session.Adopt(ctx, &token); err != nil {
-			return err
-		}
+	err = read(tokenFile, &token)
+	if err == nil {
+		err = session.Adopt(ctx, &token)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 
 	// hc := config.Client(ctx, &token) // renewed in memory only: the file went stale with the first rotation

@@ -43,10 +43,10 @@ func TestMigrate_startsAgainAndAgain(t *testing.T) {
 
 func TestMigrate_quotesNoToken(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "token.json")
-	require.NoError(t, os.WriteFile(name, []byte(`{"refresh_token": "s3cret"`), 0o600))
-	var token oauth2.Token
-	err := read(name, &token)
-	require.Error(t, err)
+	require.NoError(t, os.WriteFile(name, []byte(`{"refresh_token": s3cret}`), 0o600))
+	config := &oauth2.Config{ClientID: "x", Endpoint: oauth2.Endpoint{TokenURL: "https://accounts.example.com/token"}}
+	err := run(t.Context(), &bytes.Buffer{}, config, name, tokenstore.NewMemory(), "https://api.example.com")
+	require.ErrorContains(t, err, "token.json")
 	require.NotContains(t, err.Error(), "s3cret")
 }
 
