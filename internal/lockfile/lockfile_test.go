@@ -192,6 +192,41 @@ func TestLivingWhileHeld(t *testing.T) {
 	requireEmpty(t, dir)
 }
 
+// Holders that come and go, and others that look and clean up, never make two of them hold one name:
+// neither by locking a file that is gone nor by removing one that lives.
+func TestLivingNameHasOneHolder(t *testing.T) {
+	l := lockfile.NewLiving(t.TempDir())
+	var holders, most atomic.Int64
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 300 {
+				release, err := l.Hold(t.Context(), "attempt")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := holders.Add(1); n > 1 {
+					most.Store(n)
+				}
+				runtime.Gosched()
+				holders.Add(-1)
+				release()
+			}
+		})
+		group.Go(func() {
+			for range 600 {
+				if _, err := l.Held(t.Context(), "attempt"); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	require.Zero(t, most.Load())
+}
+
 func TestLivingOfADeadProcess(t *testing.T) {
 	dir := t.TempDir()
 	l := lockfile.NewLiving(dir)

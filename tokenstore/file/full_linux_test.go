@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,6 +29,9 @@ func writeToFullDisk(ctx context.Context, s *file.Store) error {
 	_, err = s.Swap(ctx, "k", version, []byte(strings.Repeat("x", 64<<10)))
 	if !errors.Is(err, syscall.EFBIG) || errors.Is(err, tokenstore.ErrConflict) {
 		return fmt.Errorf("a write that was cut off returned: %w", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(childDir(), "*.tmp")); len(left) > 0 {
+		return errors.New("the part that was written is left")
 	}
 	value, again, err := s.Load(ctx, "k")
 	if err != nil || string(value) != "small" || again != version {

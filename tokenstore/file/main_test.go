@@ -30,12 +30,12 @@ var jobs = map[string]func(context.Context, *file.Store) error{
 }
 
 func TestMain(m *testing.M) {
-	job, dir, isChild := strings.Cut(os.Getenv(childEnv), ":")
+	job, _, isChild := strings.Cut(os.Getenv(childEnv), ":")
 	if !isChild {
 		goleak.VerifyTestMain(m)
 		return
 	}
-	store, err := file.New(dir, file.Options{Key: file.RawKey(sealing)})
+	store, err := file.New(childDir(), file.Options{Key: file.RawKey(sealing)})
 	if err == nil {
 		err = jobs[job](context.Background(), store)
 	}
@@ -43,6 +43,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// childDir returns the folder that a child works in.
+func childDir() string {
+	_, dir, _ := strings.Cut(os.Getenv(childEnv), ":")
+	return dir
 }
 
 // sealing is the key of the tests' sealed stores.

@@ -112,6 +112,10 @@ func TestFileOfAnotherKey(t *testing.T) {
 	moved := filepath.Join(dir, "key-j.grant")
 	require.NoError(t, os.Rename(files(t, dir)[0], moved))
 	requireLeftAlone(t, s, moved, "j", version, tokenstore.ErrDamaged)
+	for key, err := range s.Keys(t.Context(), "") {
+		require.ErrorIs(t, err, tokenstore.ErrDamaged)
+		require.Empty(t, key)
+	}
 }
 
 func TestFileOfANewerProgram(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/zalando/go-keyring"
@@ -163,6 +165,9 @@ func TestDamage(t *testing.T) {
 		"part is missing":   func(i map[string]string) { delete(i, user+"#a1") },
 		"part is not whole": func(i map[string]string) { i[user+"#a1"] = i[user+"#a1"][4:] },
 		"part is no base64": func(i map[string]string) { i[user+"#a1"] = "SECRET?" },
+		"a letter changes": func(i map[string]string) {
+			i[user+"#a1"] = i[user+"#a1"][:100] + another(i[user+"#a1"][100:101]) + i[user+"#a1"][101:]
+		},
 		"parts change":      func(i map[string]string) { i[user+"#a0"], i[user+"#a1"] = i[user+"#a1"], i[user+"#a0"] },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,6 +190,14 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// another returns a letter of base64 other than letter.
+func another(letter string) string {
+	if letter == "A" {
+		return "B"
+	}
+	return "A"
+}
+
 func TestGrantOfANewerProgram(t *testing.T) {
 	f := newFake(2560)
 	f.items["test:grant-k"] = `{"evergrant":2,"who":"knows"}`
@@ -197,27 +210,25 @@ func TestGrantOfANewerProgram(t *testing.T) {
 	require.JSONEq(t, `{"evergrant":2,"who":"knows"}`, f.items["test:grant-k"])
 }
 
-// Reading without the lock may meet a Swap: the parts that the head names are gone then.
-func TestLoadDuringSwaps(t *testing.T) {
+// Reading without the lock may meet a Swap: the parts that the head named are gone then.
+func TestLoadDuringASwap(t *testing.T) {
 	f, dir := newFake(2560), t.TempDir()
 	reader, writer := over(t, f, dir), over(t, f, dir)
 	version := swap(t, writer, "k", "", noise(4_000))
-	var group sync.WaitGroup
-	group.Go(func() {
-		for range 100 {
-			var err error
-			if version, err = writer.Swap(t.Context(), "k", version, noise(4_000)); err != nil {
-				t.Error(err)
-				return
-			}
+	var met bool
+	want := noise(5_000)
+	f.trouble = func(operation, user string) error {
+		if user == "grant-k#a1" && !met {
+			met = true
+			version = swap(t, writer, "k", version, want)
 		}
-	})
-	for range 100 {
-		value, _, err := reader.Load(t.Context(), "k")
-		require.NoError(t, err)
-		require.Len(t, value, 4_000)
+		return nil
 	}
-	group.Wait()
+	value, at, err := reader.Load(t.Context(), "k")
+	require.NoError(t, err)
+	require.True(t, met)
+	require.Equal(t, version, at)
+	require.Equal(t, want, value)
 }
 
 // forgetful is a keychain whose writes are lost without an error.
@@ -261,22 +272,30 @@ func TestKey(t *testing.T) {
 }
 
 func TestKeyIsMadeOnce(t *testing.T) {
-	f, dir := newFake(2560), t.TempDir()
-	keys := make([][]byte, 8)
-	var group sync.WaitGroup
-	for i := range keys {
-		s := over(t, f, dir) // as another process
-		group.Go(func() {
-			var err error
-			if keys[i], err = s.Key(t.Context(), true); err != nil {
-				t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		f, dir := newFake(2560), t.TempDir()
+		f.trouble = func(operation, _ string) error {
+			if operation == opSet {
+				time.Sleep(time.Second) // all others have looked by then, unless something holds them up
 			}
-		})
-	}
-	group.Wait()
-	for _, key := range keys {
-		require.Equal(t, keys[0], key)
-	}
+			return nil
+		}
+		keys := make([][]byte, 8)
+		var group sync.WaitGroup
+		for i := range keys {
+			s := over(t, f, dir) // as another process
+			group.Go(func() {
+				var err error
+				if keys[i], err = s.Key(t.Context(), true); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		for _, key := range keys {
+			require.Equal(t, keys[0], key)
+		}
+	})
 }
 
 func TestDamagedKeyIsNotReplaced(t *testing.T) {
