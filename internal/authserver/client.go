@@ -57,8 +57,8 @@ type Client struct {
 
 // Token makes a token request (RFC 6749 §3.2) with form, to which client authentication is added. gate,
 // if not nil, is asked each time the form is about to be written, on a connection that is ready; its
-// error stops the request before a byte of the form has left. After Token has returned nothing more of
-// the form leaves. Any error is a *Failure.
+// error stops the request before a byte of the form has left (the header may have). After Token has
+// returned nothing more of the form leaves. Any error is a *Failure.
 func (c *Client) Token(ctx context.Context, endpoint string, form url.Values, gate func() error) (*Answer, error) {
 	r, err := c.post(ctx, endpoint, form, gate)
 	if err != nil {

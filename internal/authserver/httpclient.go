@@ -1,9 +1,11 @@
 package authserver
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -38,7 +40,7 @@ func NewHTTPClient(c *http.Client) *http.Client {
 func defaultTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: dialLimit}).DialContext,
+		DialContext:            boundedDial(nil),
 		TLSHandshakeTimeout:    handshakeLimit,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:      true,
@@ -48,8 +50,7 @@ func defaultTransport() *http.Transport {
 	}
 }
 
-// tightened is a copy of t within the limits; what t sets tighter stays. A dialer of t's own is not
-// replaced: a request's context bounds it.
+// tightened is a copy of t within the limits; what t sets tighter stays.
 func tightened(t *http.Transport) *http.Transport {
 	t = t.Clone()
 	if t.IdleConnTimeout <= 0 || t.IdleConnTimeout > idleLimit {
@@ -58,9 +59,30 @@ func tightened(t *http.Transport) *http.Transport {
 	if t.TLSHandshakeTimeout <= 0 {
 		t.TLSHandshakeTimeout = handshakeLimit
 	}
-	// Zero is Go's own floor, TLS 1.2; only a program that has lowered it needs correction.
-	if tc := t.TLSClientConfig; tc != nil && tc.MinVersion != 0 && tc.MinVersion < tls.VersionTLS12 {
-		tc.MinVersion = tls.VersionTLS12
+	if tc := t.TLSClientConfig; tc != nil {
+		// Zero is Go's own floor, TLS 1.2; only a program that has lowered it needs correction.
+		if tc.MinVersion != 0 && tc.MinVersion < tls.VersionTLS12 {
+			tc.MinVersion = tls.VersionTLS12
+		}
+		// Clone copies the offer of HTTP/2 that net/http made for t, but not the ability: with the
+		// offer alone the copy would speak HTTP/1 to a server that has agreed to HTTP/2.
+		t.ForceAttemptHTTP2 = t.ForceAttemptHTTP2 || slices.Contains(tc.NextProtos, "h2")
+	}
+	if t.Dial == nil {
+		t.DialContext = boundedDial(t.DialContext)
 	}
 	return t
+}
+
+// boundedDial is dial, or net's own, within the limit. Nothing else bounds it: net/http goes on with a
+// dial whose request is over.
+func boundedDial(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	if dial == nil {
+		return (&net.Dialer{Timeout: dialLimit}).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialLimit)
+		defer cancel()
+		return dial(ctx, network, address)
+	}
 }
