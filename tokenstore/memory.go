@@ -16,17 +16,24 @@ import (
 type Memory struct {
 	mu     sync.Mutex
 	values map[string]memoryValue // guarded by mu
+	waits  map[string]*memoryWait // for a change of a key; guarded by mu
 	last   uint64                 // number of the last version; guarded by mu
 }
 
 type memoryValue struct {
 	value   secret.String
-	version Version       // zero: absent, but waited for
-	changed chan struct{} // closed when the value is replaced or deleted
+	version Version
+}
+
+type memoryWait struct {
+	waiters int           // guarded by the Memory's mu
+	changed chan struct{} // closed at the next Swap
 }
 
 // NewMemory makes an empty Memory.
-func NewMemory() *Memory { return &Memory{values: make(map[string]memoryValue)} }
+func NewMemory() *Memory {
+	return &Memory{values: make(map[string]memoryValue), waits: make(map[string]*memoryWait)}
+}
 
 // Load implements Store.
 func (m *Memory) Load(ctx context.Context, key string) ([]byte, Version, error) {
@@ -36,7 +43,7 @@ func (m *Memory) Load(ctx context.Context, key string) ([]byte, Version, error) 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v, ok := m.values[key]
-	if !ok || v.version == "" {
+	if !ok {
 		return nil, "", ErrNotFound
 	}
 	return []byte(v.value.Reveal()), v.version, nil
@@ -49,12 +56,12 @@ func (m *Memory) Swap(ctx context.Context, key string, old Version, value []byte
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := m.values[key]
-	if now.version != old {
+	if m.values[key].version != old {
 		return "", ErrConflict
 	}
-	if now.changed != nil {
-		close(now.changed)
+	if w := m.waits[key]; w != nil {
+		close(w.changed)
+		delete(m.waits, key)
 	}
 	if len(value) == 0 {
 		delete(m.values, key)
@@ -62,7 +69,7 @@ func (m *Memory) Swap(ctx context.Context, key string, old Version, value []byte
 	}
 	m.last++
 	version := Version(strconv.FormatUint(m.last, 10))
-	m.values[key] = memoryValue{secret.New(string(value)), version, nil}
+	m.values[key] = memoryValue{secret.New(string(value)), version}
 	return version, nil
 }
 
@@ -75,8 +82,8 @@ func (m *Memory) Keys(ctx context.Context, prefix string) iter.Seq2[string, erro
 		}
 		m.mu.Lock()
 		var keys []string
-		for key, v := range m.values {
-			if v.version != "" && strings.HasPrefix(key, prefix) {
+		for key := range m.values {
+			if strings.HasPrefix(key, prefix) {
 				keys = append(keys, key)
 			}
 		}
@@ -92,22 +99,28 @@ func (m *Memory) Keys(ctx context.Context, prefix string) iter.Seq2[string, erro
 // Wait implements Waiter.
 func (m *Memory) Wait(ctx context.Context, key string, not Version) error {
 	m.mu.Lock()
-	v := m.values[key]
-	if v.version != not {
+	if m.values[key].version != not {
 		m.mu.Unlock()
 		return ctx.Err()
 	}
-	if v.changed == nil {
-		v.changed = make(chan struct{})
-		m.values[key] = v
+	w := m.waits[key]
+	if w == nil {
+		w = &memoryWait{changed: make(chan struct{})}
+		m.waits[key] = w
 	}
+	w.waiters++
 	m.mu.Unlock()
 	select {
-	case <-v.changed:
+	case <-w.changed:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w.waiters--; w.waiters == 0 && m.waits[key] == w {
+		delete(m.waits, key)
+	}
+	return ctx.Err()
 }
 
 // Format implements fmt.Formatter: a Memory shows no value under any verb.

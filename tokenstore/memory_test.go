@@ -1,6 +1,7 @@
 package tokenstore_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -43,16 +44,27 @@ func TestMemoryWakesEveryWaiter(t *testing.T) {
 	})
 }
 
-func TestMemoryListsNoKeyThatIsOnlyWaitedFor(t *testing.T) {
+func TestMemoryWaiterLeavesTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := tokenstore.NewMemory()
-		go func() { _ = m.Wait(t.Context(), "k", "") }()
-		synctest.Wait()
-		for key := range m.Keys(t.Context(), "") {
-			t.Errorf("listed %q", key)
+		for range 2 { // the second time around nobody waits any more when the others come
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			left, stayed := make(chan error), make(chan error)
+			go func() { left <- m.Wait(ctx, "k", "") }()
+			require.ErrorIs(t, <-left, context.DeadlineExceeded)
+
+			ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			go func() { stayed <- m.Wait(t.Context(), "k", "") }()
+			go func() { left <- m.Wait(ctx, "k", "") }()
+			require.ErrorIs(t, <-left, context.DeadlineExceeded)
+			version, err := m.Swap(t.Context(), "k", "", []byte("v"))
+			require.NoError(t, err)
+			require.NoError(t, <-stayed)
+			_, err = m.Swap(t.Context(), "k", version, nil)
+			require.NoError(t, err)
 		}
-		_, _, err := m.Load(t.Context(), "k")
-		require.ErrorIs(t, err, tokenstore.ErrNotFound)
 	})
 }
 

@@ -2,7 +2,9 @@ package lockfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -50,7 +52,7 @@ func (l Living) Held(ctx context.Context, name string) (bool, error) {
 	file := flock.New(path, flock.SetFlag(os.O_RDONLY))
 	locked, err := file.TryLock()
 	switch {
-	case isMissing(err):
+	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("lockfile: the lock file %s cannot be looked at: %w", path, err)

@@ -7,9 +7,7 @@ package lockfile
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -97,6 +95,3 @@ func isCurrent(file *flock.Flock) bool {
 func busy(path string, err error) error {
 	return fmt.Errorf("lockfile: somebody else holds the lock file %s: %w", path, err)
 }
-
-// isMissing reports whether err says that a file does not exist.
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

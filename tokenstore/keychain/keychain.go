@@ -134,7 +134,7 @@ func (s *Store) Held(ctx context.Context, name string) (bool, error) {
 
 func (s *Store) makeFolder() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return fmt.Errorf("keychain: the folder of the lock files cannot be made: %w", err)
+		return fmt.Errorf("keychain: the folder of the lock files cannot be made, set Options.Dir to another one: %w", err)
 	}
 	return nil
 }

@@ -168,7 +168,7 @@ func TestDamage(t *testing.T) {
 		"a letter changes": func(i map[string]string) {
 			i[user+"#a1"] = i[user+"#a1"][:100] + another(i[user+"#a1"][100:101]) + i[user+"#a1"][101:]
 		},
-		"parts change":      func(i map[string]string) { i[user+"#a0"], i[user+"#a1"] = i[user+"#a1"], i[user+"#a0"] },
+		"parts change": func(i map[string]string) { i[user+"#a0"], i[user+"#a1"] = i[user+"#a1"], i[user+"#a0"] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(2560)
