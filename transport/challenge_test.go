@@ -110,14 +110,14 @@ func TestLongChallenges(t *testing.T) {
 	const megabyte = 1 << 20
 	last := `, Bearer error="last"`
 	for name, unit := range map[string]string{
-		"spaces": " ", "commas": ",", "quotes": `"`, "backslashes": `\`, "equals": "=", "letters": "x", "schemes": "x,",
+		"spaces": " ", "spaces in a value": "x=y" + strings.Repeat(" ", megabyte/2), "commas": ",", "quotes": `"`, "backslashes": `\`, "equals": "=", "letters": "x", "schemes": "x,",
 		"words": "x ", "parameters": "x=y,", "quoted": `x="y"`, "unquoted": "x=y ", "sentence": "x= y y  ", "garbage": "@,", "token68": "x y=,",
 	} {
 		t.Run(name, func(t *testing.T) {
 			value := "Basic " + strings.Repeat(unit, megabyte/len(unit)) + last
 			start := time.Now()
-			got := transport.Challenges(&http.Response{Header: http.Header{"Www-Authenticate": {value, value, value}}})
-			require.Less(t, time.Since(start), 5*time.Second, "a step for every byte takes a few milliseconds")
+			got := transport.Challenges(&http.Response{Header: http.Header{"Www-Authenticate": {value, last[2:]}}})
+			require.Less(t, time.Since(start), time.Second, "a step for every byte takes a few milliseconds")
 			require.LessOrEqual(t, len(got), 64)
 			require.Equal(t, "Basic", got[0].Scheme)
 			for _, c := range got {

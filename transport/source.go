@@ -7,19 +7,21 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Source gives a Transport its tokens. The tokens are shared and immutable: neither side changes one.
-// A Source is safe for concurrent use.
+// Source gives a Transport its tokens. Its methods are called concurrently, must return soon after their
+// context has ended, and their errors reach the caller of the request as they are: they must hold no
+// secret. Tokens are shared and immutable: nobody changes one that was handed out.
 type Source interface {
-	// Token returns a token that is usable now. The same token is the same pointer, so that a
-	// Transport can keep what it made of it.
+	// Token returns a token that is usable now. It should be the same pointer for as long as it is
+	// the same token, for a Transport keeps what it makes of one.
 	Token(ctx context.Context) (*oauth2.Token, error)
 
 	// Renew returns a usable token other than rejected. If rejected was replaced already, by
-	// anyone, it returns the replacement without asking the server. A nil rejected: renew now.
+	// anyone, it returns the replacement without asking the server. A nil rejected: renew now. Where
+	// no other token is to be had, an error that wraps ErrRejected says so.
 	Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error)
 }
 
 // ErrRejected is wrapped by an error of Source.Renew to say that no other token is to be had at present,
 // because the resource server rejects even fresh ones: the caller of the request then sees that
 // server's answer instead of an error.
-var ErrRejected = errors.New("the resource server rejects fresh tokens")
+var ErrRejected = errors.New("transport: the resource server rejects fresh tokens")
