@@ -6,11 +6,12 @@ cd "$(dirname "$0")"
 
 # The program that shows that a package is installed, and the package.
 wanted=(
-	gcc:gcc # for go test -race
+	gcc:gcc # go test -race
 	chromium:chromium
 	dbus-daemon:dbus
 	gnome-keyring-daemon:gnome-keyring
 	secret-tool:libsecret-tools
+	Xvfb:xvfb # a display with nobody at it
 	node:nodejs
 	npm:npm
 )

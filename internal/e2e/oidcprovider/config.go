@@ -21,7 +21,8 @@ type Config struct {
 	Issuer string
 	// RedirectURIs are registered for all clients beside Callback.
 	RedirectURIs []string
-	// Features are switched on as they stand, by oidc-provider's names: {"dPoP": {"enabled": true}}.
+	// Features go to oidc-provider as they stand, by its names: {"dPoP": {"enabled": false}}. DPoP and pushed
+	// authorization requests are open without them.
 	Features map[string]any
 }
 

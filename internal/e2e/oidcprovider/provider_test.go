@@ -2,6 +2,7 @@ package oidcprovider_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
+	"github.com/evergrant/evergrant/internal/e2e/tcpproxy"
 )
 
 func config(p *oidcprovider.Provider, clientID string) *oauth2.Config {
@@ -250,6 +252,59 @@ func TestResourceIndicators(t *testing.T) {
 			require.Equal(t, tt.refused, refused.ErrorCode)
 		})
 	}
+}
+
+func TestFeatures(t *testing.T) {
+	const registration, dpop = "registration_endpoint", "dpop_signing_alg_values_supported"
+	always := []string{
+		"device_authorization_endpoint", "revocation_endpoint", "introspection_endpoint", "userinfo_endpoint",
+		"pushed_authorization_request_endpoint",
+	}
+	for _, tt := range []struct {
+		name       string
+		config     oidcprovider.Config
+		has, lacks string
+	}{
+		{name: "as it is", has: dpop, lacks: registration},
+		{name: "with registration, without DPoP", has: registration, lacks: dpop, config: oidcprovider.Config{
+			Registration: true, Features: map[string]any{"dPoP": map[string]any{"enabled": false}},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := oidcprovider.Start(t, tt.config)
+			resp, err := http.Get(p.Issuer + "/.well-known/oauth-authorization-server")
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			var metadata map[string]any
+			require.NoError(t, json.NewDecoder(resp.Body).Decode(&metadata))
+			require.Equal(t, p.Issuer, metadata["issuer"])
+			for _, name := range append(always, tt.has) {
+				require.Contains(t, metadata, name)
+			}
+			require.NotContains(t, metadata, tt.lacks)
+		})
+	}
+}
+
+func TestAnAnswerLostBehindAProxy(t *testing.T) {
+	proxy := tcpproxy.Start(t)
+	p := oidcprovider.Start(t, oidcprovider.Config{Rotate: true, Issuer: proxy.URL()})
+	proxy.To(p.Address)
+	require.Equal(t, proxy.URL(), p.Issuer)
+	c := config(p, oidcprovider.WebPost)
+	first := signIn(t, p, c, consent)
+
+	proxy.Next(tcpproxy.Rule{Match: "POST /token ", Do: tcpproxy.CutAnswer})
+	_, err := c.TokenSource(t.Context(), &oauth2.Token{RefreshToken: first.RefreshToken}).Token()
+	require.Error(t, err)
+	require.Zero(t, proxy.Unused())
+	_, refused := refresh(t, c, first.RefreshToken)
+	require.Equal(t, "invalid_grant", refused)
+
+	log := p.Log()
+	require.Len(t, log, 3)
+	require.Equal(t, http.StatusOK, log[1].Status, "processed")
+	require.True(t, log[2].Reuse)
 }
 
 func TestFaults(t *testing.T) {
