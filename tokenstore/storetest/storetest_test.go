@@ -265,12 +265,11 @@ var flaws = []flaw{
 			}
 			time.Sleep(time.Millisecond)
 			for {
-				version, err := a.honest.Swap(ctx, key, version, value)
+				written, err := a.honest.Swap(ctx, key, version, value)
 				if !errors.Is(err, tokenstore.ErrConflict) {
-					return version, err
+					return written, err
 				}
 				_, version, _ = a.honest.Load(ctx, key)
-				old = version
 			}
 		}
 	}},
