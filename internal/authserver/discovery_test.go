@@ -128,7 +128,6 @@ func TestTheNextAddressIsAskedAfterAnyFailure(t *testing.T) {
 		"a member of another type": page(200, `{"issuer":7}`),
 		"another issuer":           page(200, document("https://evil.example")),
 		"no issuer":                page(200, `{"token_endpoint":"https://as.example/token"}`),
-		"over 1 MiB":               page(200, strings.Repeat(" ", 1<<20)+"{}"),
 		"a broken connection":      func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"a body cut short": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "500")
@@ -225,6 +224,16 @@ func TestEndpointsAreSafe_R8414_2(t *testing.T) {
 	}
 }
 
+func TestTheDocumentIsBounded(t *testing.T) {
+	for _, extra := range []int{0, 1} {
+		s := newSite(t)
+		known := document(s.url)
+		s.pages[oauthPath] = page(200, known+strings.Repeat(" ", 1<<20-len(known)+extra))
+		_, err := authserver.Discover(t.Context(), newHTTP(t), s.url)
+		require.Equal(t, extra == 0, err == nil, "%v", err)
+	}
+}
+
 func TestATokenEndpointIsNeeded(t *testing.T) {
 	s := newSite(t)
 	s.pages[oauthPath] = page(200, fmt.Sprintf(`{"issuer":%q}`, s.url))
@@ -282,6 +291,8 @@ func TestDiscoveryEndsWithItsContext(t *testing.T) {
 	_, err := authserver.Discover(ctx, newHTTP(t), s.url)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, []string{oauthPath}, s.asked, "nothing more is asked")
+	failed, _ := errors.AsType[*authserver.DiscoveryError](err)
+	require.Len(t, failed.Tried, 1, "nor said to have been")
 }
 
 func TestDiscoveryKeepsRetryAfter(t *testing.T) {

@@ -3,6 +3,7 @@ package authserver_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -27,6 +28,17 @@ func (c *wire) request() {
 	if r, err := http.ReadRequest(c.in); err == nil {
 		_, _ = io.Copy(io.Discard, r.Body)
 	}
+}
+
+// half reads a request until its form has begun.
+func (c *wire) half() {
+	for line := ""; line != "\r\n"; {
+		var err error
+		if line, err = c.in.ReadString('\n'); err != nil {
+			return
+		}
+	}
+	_, _ = c.in.Peek(1)
 }
 
 func (c *wire) write(text string) { _, _ = io.WriteString(c, text) }
@@ -62,8 +74,8 @@ func TestFaults(t *testing.T) {
 		fault func(c *wire, cancel func())
 		want  authserver.Outcome
 	}{
-		{"cut in the middle of the request", func(c *wire, _ func()) { _, _ = c.in.Peek(1) }, authserver.MaybeProcessed},
-		{"reset in the middle of the request", func(c *wire, _ func()) { _, _ = c.in.Peek(1); c.reset() }, authserver.MaybeProcessed},
+		{"cut in the middle of the form", func(c *wire, _ func()) { c.half() }, authserver.MaybeProcessed},
+		{"reset in the middle of the form", func(c *wire, _ func()) { c.half(); c.reset() }, authserver.MaybeProcessed},
 		{"cut after the request", func(c *wire, _ func()) { c.request() }, authserver.MaybeProcessed},
 		{"reset after the request", func(c *wire, _ func()) { c.request(); c.reset() }, authserver.MaybeProcessed},
 		{"half a status line", func(c *wire, _ func()) { c.request(); c.write("HTTP/1.1 20") }, authserver.MaybeProcessed},
@@ -88,7 +100,6 @@ func TestFaults(t *testing.T) {
 			c.write("HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\naccess_token=A")
 		}, authserver.MaybeProcessed},
 		{"no answer before the context ends", func(c *wire, cancel func()) { c.request(); cancel(); _, _ = c.in.ReadByte() }, authserver.Unanswered},
-		{"half a body before the context ends", func(c *wire, cancel func()) { c.request(); c.write(half); cancel(); _, _ = c.in.ReadByte() }, authserver.Unanswered},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -133,5 +144,33 @@ func TestNothingLeaves(t *testing.T) {
 			require.Zero(t, f.Status)
 			require.Error(t, f.Err)
 		})
+	}
+	_, err = newClient(t).Token(t.Context(), closed, refresh("RT"), nil)
+	_, ok := errors.AsType[*net.OpError](err)
+	require.True(t, ok, "the cause can be had: %v", err)
+}
+
+// ending is a body during which the context ends.
+type ending struct{ cancel func() }
+
+func (e ending) Read([]byte) (int, error) {
+	e.cancel()
+	return 0, context.Canceled
+}
+
+func TestTheContextEndsDuringTheBody(t *testing.T) {
+	for status, want := range map[int]authserver.Outcome{
+		200: authserver.Unanswered, 400: authserver.Unanswered, 500: authserver.Unanswered,
+		429: authserver.NotProcessed, 503: authserver.NotProcessed, 307: authserver.Misconfigured,
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		client := newClient(t)
+		client.HTTP.Transport = tripper(func(req *http.Request) (*http.Response, error) {
+			_, _ = io.Copy(io.Discard, req.Body)
+			return &http.Response{StatusCode: status, Body: io.NopCloser(ending{cancel})}, nil
+		})
+		_, err := client.Token(ctx, endpoint, refresh("RT"), nil)
+		require.Equal(t, status, requireFailure(t, err, want).Status)
+		require.ErrorIs(t, err, context.Canceled)
 	}
 }
