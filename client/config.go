@@ -67,7 +67,7 @@ type Config struct {
 // ConfigError says which field of a Config cannot be right, and what would be.
 type ConfigError struct {
 	Field  string // such as "Config.ClientID"
-	Reason string
+	Reason string // what is wrong, and what would be right
 }
 
 // Error implements error.

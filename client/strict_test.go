@@ -31,6 +31,7 @@ type strict struct {
 	refresh  map[string]*family // live and spent refresh tokens
 	access   map[string]*family
 	requests []presented
+	forms    []url.Values // of the token requests
 	revoked  []string
 	faults   []fault // for the next token requests, in turn
 }
@@ -47,7 +48,6 @@ type presented struct {
 	grant   string // grant_type
 	refresh string
 	reuse   bool
-	client  string // who: the User-Agent-like tag of the process
 }
 
 // fault is what happens to one token request.
@@ -58,10 +58,6 @@ func newStrict() *strict {
 }
 
 var errReset = errors.New("connection reset by peer")
-
-func unreachable(func() *http.Response, context.Context) (*http.Response, error) {
-	return nil, errReset
-}
 
 func answerLost(next func() *http.Response, _ context.Context) (*http.Response, error) {
 	next()
@@ -145,7 +141,7 @@ func (s *strict) revoke(token string) *http.Response {
 
 func (s *strict) token(form url.Values) *http.Response {
 	p := presented{at: time.Now(), grant: form.Get("grant_type"), refresh: form.Get("refresh_token")}
-	defer func() { s.requests = append(s.requests, p) }()
+	defer func() { s.requests, s.forms = append(s.requests, p), append(s.forms, form) }()
 	switch p.grant {
 	case "client_credentials":
 		return s.issue(&family{}, false)

@@ -68,6 +68,7 @@ func tightened(t *http.Transport) *http.Transport {
 		// offer alone the copy would speak HTTP/1 to a server that has agreed to HTTP/2.
 		t.ForceAttemptHTTP2 = t.ForceAttemptHTTP2 || slices.Contains(tc.NextProtos, "h2")
 	}
+	//lint:ignore SA1019 a program's own Dial is left as it is
 	if t.Dial == nil {
 		t.DialContext = boundedDial(t.DialContext)
 	}

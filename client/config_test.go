@@ -1,0 +1,101 @@
+package client_test
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/client"
+)
+
+func good() client.Config {
+	return client.Config{Issuer: "https://as.example", ClientID: "app"}
+}
+
+func TestNewNamesTheFieldThatCannotBeRight(t *testing.T) {
+	for name, row := range map[string]struct {
+		field string
+		spoil func(*client.Config)
+	}{
+		"no client id":               {"Config.ClientID", func(c *client.Config) { c.ClientID = "" }},
+		"no server":                  {"Config.Issuer", func(c *client.Config) { c.Issuer = "" }},
+		"issuer over plain http":     {"Config.Issuer", func(c *client.Config) { c.Issuer = "http://as.example" }},
+		"issuer with a query":        {"Config.Issuer", func(c *client.Config) { c.Issuer += "?x=1" }},
+		"issuer without scheme":      {"Config.Issuer", func(c *client.Config) { c.Issuer = "as.example" }},
+		"issuer with credentials":    {"Config.Issuer", func(c *client.Config) { c.Issuer = "https://u:p@as.example" }},
+		"token URL over plain http":  {"Config.Endpoint.TokenURL", func(c *client.Config) { c.Endpoint.TokenURL = "http://as.example/t" }},
+		"auth URL with a fragment":   {"Config.Endpoint.AuthURL", func(c *client.Config) { c.Endpoint.AuthURL = "https://as.example/a#x" }},
+		"auth URL of another scheme": {"Config.Endpoint.AuthURL", func(c *client.Config) { c.Endpoint.AuthURL = "javascript:alert(1)" }},
+		"device URL not absolute":    {"Config.Endpoint.DeviceAuthURL", func(c *client.Config) { c.Endpoint.DeviceAuthURL = "/device" }},
+		"revocation URL":             {"Config.RevocationURL", func(c *client.Config) { c.RevocationURL = "ftp://as.example" }},
+		"auth style":                 {"Config.Endpoint.AuthStyle", func(c *client.Config) { c.Endpoint.AuthStyle = 7 }},
+		"redirect over plain http":   {"Config.RedirectURL", func(c *client.Config) { c.RedirectURL = "http://app.example/cb" }},
+		"redirect with a fragment":   {"Config.RedirectURL", func(c *client.Config) { c.RedirectURL = "https://app.example/cb#" }},
+		"redirect not absolute":      {"Config.RedirectURL", func(c *client.Config) { c.RedirectURL = "/cb" }},
+		"two scopes in one":          {"Config.Scopes", func(c *client.Config) { c.Scopes = []string{"a b"} }},
+		"grant of a public client":   {"Config.ClientSecret", func(c *client.Config) { c.Grant = client.ClientCredentials{} }},
+		"parameter that is reserved": {"ClientCredentials.Params", func(c *client.Config) {
+			c.ClientSecret = "x"
+			c.Grant = client.ClientCredentials{Params: url.Values{"scope": {"a"}}}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := good()
+			row.spoil(&config)
+			_, err := client.New(config)
+			e, ok := errors.AsType[*client.ConfigError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, row.field, e.Field)
+			require.NotEmpty(t, e.Reason)
+		})
+	}
+}
+
+func TestNewReportsEveryField(t *testing.T) {
+	_, err := client.New(client.Config{RedirectURL: "/cb"})
+	for _, field := range []string{"Config.ClientID", "Config.Issuer", "Config.RedirectURL"} {
+		require.ErrorContains(t, err, field)
+	}
+}
+
+func TestNewAcceptsWhatIsSafe(t *testing.T) {
+	for name, config := range map[string]client.Config{
+		"issuer":             good(),
+		"loopback":           {Issuer: "http://127.0.0.1:8080", ClientID: "app", RedirectURL: "http://[::1]:0/cb"},
+		"endpoint only":      {Endpoint: oauth2.Endpoint{TokenURL: "https://as.example/t?v=2"}, ClientID: "app"},
+		"private-use scheme": {Issuer: "https://as.example", ClientID: "app", RedirectURL: "com.example.app:/cb"},
+		"redirect query":     {Issuer: "https://as.example", ClientID: "app", RedirectURL: "https://app.example/cb?app=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := client.New(config)
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestNewCopiesItsConfig(t *testing.T) {
+	s := newStrict()
+	config := s.config(nil)
+	config.ClientSecret, config.Grant = "hush", client.ClientCredentials{Params: url.Values{"audience": {"a"}}}
+	config.Scopes = []string{"read", "read", "write"}
+	c := open(t, config)
+	config.Scopes[0], config.ClientSecret = "admin", "other"
+	config.Grant.(client.ClientCredentials).Params.Set("audience", "b")
+	require.Equal(t, "AT1", token(t, c.Session("")))
+	require.Equal(t, "read write", s.forms[0].Get("scope"))
+	require.Equal(t, "a", s.forms[0].Get("audience"))
+}
+
+func TestFromOAuth2(t *testing.T) {
+	_, err := client.FromOAuth2(nil, nil)
+	require.Error(t, err)
+	s := newStrict()
+	c, err := client.FromOAuth2(&oauth2.Config{ClientID: "app", Endpoint: s.config(nil).Endpoint}, nil)
+	require.NoError(t, err)
+	require.Equal(t, `client.Config(issuer "", token endpoint "https://as.test/token", client id "app")`, fmt.Sprint(s.config(nil)))
+	require.NoError(t, c.Close(t.Context()))
+}

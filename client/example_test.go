@@ -1,0 +1,110 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/tokenstore/keychain"
+)
+
+func Example() {
+	ctx, store := context.Background(), tokenstore.NewMemory()
+	call := func() error {
+		c, err := client.New(client.Config{
+			Issuer:   "https://accounts.example.com",
+			ClientID: "my-program",
+			Scopes:   []string{"openid", "offline_access"},
+			Store:    store,
+		})
+		if err != nil {
+			return err
+		}
+		defer c.Close(ctx)
+		alice := c.Session("alice")
+		resp, err := alice.HTTPClient().Get("https://api.example.com/me")
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
+	fmt.Println(errors.Is(call(), client.ErrLoginRequired))
+	// Output: true
+}
+
+func ExampleSession_Login() {
+	ctx := context.Background()
+	login := func(alice *client.Session) error {
+		err := alice.Login(ctx, client.Browser{}) // or client.Device; a web backend uses Start and Finish
+		return err
+	}
+	_ = login
+}
+
+func ExampleSession_Wrap() {
+	c, err := client.New(client.Config{Issuer: "https://accounts.example.com", ClientID: "my-program"})
+	if err != nil {
+		panic(err)
+	}
+	alice := c.Session("alice")
+	hc := alice.Wrap(&http.Client{Timeout: 10 * time.Second})
+	fmt.Println(hc.Timeout)
+	// Output: 10s
+}
+
+func Example_keychain() {
+	open := func() error {
+		store, err := keychain.New("my-program", keychain.Options{})
+		_ = store
+		return err
+	}
+	_ = open
+}
+
+func ExampleFromOAuth2() {
+	ctx := context.Background()
+	// The token endpoint of the example gives whoever asks a new token.
+	n := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n++
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"access_token": fmt.Sprint("access ", n), "token_type": "Bearer", "expires_in": 3600, "refresh_token": fmt.Sprint("refresh ", n),
+		})
+	}))
+	defer server.Close()
+	config := &oauth2.Config{ClientID: "my-program", Endpoint: oauth2.Endpoint{TokenURL: server.URL}}
+	token := &oauth2.Token{RefreshToken: "refresh 0"}
+	store := tokenstore.NewMemory()
+
+	adopt := func() error {
+		c, err := client.FromOAuth2(config, store)
+		if err != nil {
+			return err
+		}
+		err = c.Session("alice").Adopt(ctx, token) // the same token twice changes nothing
+		if err != nil {
+			return err
+		}
+		defer c.Close(ctx)
+		fresh, err := c.Session("alice").Token(ctx)
+		if err == nil {
+			fmt.Println(fresh.AccessToken)
+		}
+		return err
+	}
+	fmt.Println(adopt())
+	fmt.Println(adopt()) // as at the next start of the program
+	// Output:
+	// access 1
+	// <nil>
+	// access 1
+	// <nil>
+}
