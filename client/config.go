@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/evergrant/evergrant/internal/origin"
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
@@ -108,6 +109,11 @@ func (c *Config) validate() error {
 			bad("Scopes", fmt.Sprintf("holds %q; give one scope an element (RFC 6749 §3.3)", scope))
 		}
 	}
+	for _, listed := range c.Origins {
+		if _, ok := origin.Parse(listed); !ok {
+			bad("Origins", "has an element that is not an origin; write https://api.example.com")
+		}
+	}
 	if c.Grant != nil {
 		if err := c.Grant.validate(c); err != nil {
 			errs = append(errs, err)
@@ -120,6 +126,7 @@ func (c *Config) validate() error {
 // wrongEndpoint says what is wrong with the address of an endpoint; "" when nothing is.
 func wrongEndpoint(address string) string {
 	u, err := url.Parse(address)
+	to, ok := origin.Of(u)
 	switch {
 	case err != nil || u.Host == "":
 		return "is not an absolute URL"
@@ -127,7 +134,7 @@ func wrongEndpoint(address string) string {
 		return "holds credentials; use ClientID and ClientSecret"
 	case u.Fragment != "":
 		return "has a fragment (RFC 6749 §3.1)"
-	case !isSecure(u):
+	case !ok || !to.IsPrivate():
 		return "must be https; plain http is accepted for loopback addresses only"
 	}
 	return ""
@@ -137,12 +144,13 @@ func wrongEndpoint(address string) string {
 // (RFC 8252 §7.1) is accepted: the program hands the callback over by Finish.
 func wrongRedirect(address string) string {
 	u, err := url.Parse(address)
+	to, _ := origin.Of(u)
 	switch {
 	case err != nil || u.Scheme == "":
 		return "is not an absolute URL (RFC 6749 §3.1.2)"
 	case strings.Contains(address, "#"):
 		return "has a fragment (RFC 6749 §3.1.2)"
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !to.IsLoopback():
 		return "must be https; plain http is accepted for loopback addresses only"
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Host == "":
 		return "names no host"

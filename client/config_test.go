@@ -37,6 +37,7 @@ func TestNewNamesTheFieldThatCannotBeRight(t *testing.T) {
 		"redirect with a fragment":   {"Config.RedirectURL", func(c *client.Config) { c.RedirectURL = "https://app.example/cb#" }},
 		"redirect not absolute":      {"Config.RedirectURL", func(c *client.Config) { c.RedirectURL = "/cb" }},
 		"two scopes in one":          {"Config.Scopes", func(c *client.Config) { c.Scopes = []string{"a b"} }},
+		"origin with a path":         {"Config.Origins", func(c *client.Config) { c.Origins = []string{"https://api.example/v1"} }},
 		"grant of a public client":   {"Config.ClientSecret", func(c *client.Config) { c.Grant = client.ClientCredentials{} }},
 		"parameter that is reserved": {"ClientCredentials.Params", func(c *client.Config) {
 			c.ClientSecret = "x"

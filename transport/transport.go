@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/internal/origin"
 )
 
 const (
@@ -52,8 +54,8 @@ type Transport struct {
 	header atomic.Pointer[header]
 
 	configured sync.Once
-	origins    []origin // of Origins; immutable once configured
-	invalid    error    // immutable once configured
+	origins    []origin.Origin // of Origins; immutable once configured
+	invalid    error           // immutable once configured
 }
 
 // header is the Authorization header made of a token, kept because requests are so much more frequent
