@@ -18,7 +18,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: test
-test: provision gofmt vet staticcheck race ## install what is missing, then every check and every test of every module
+test: provision gofmt vet staticcheck hermetic race ## install what is missing, then every check and every test of every module
 
 .PHONY: provision
 provision: ## install what the end-to-end tests need (Debian; root or sudo)
@@ -39,6 +39,10 @@ vet-linux vet-darwin vet-windows: vet-%:
 .PHONY: staticcheck
 staticcheck: ## staticcheck every module
 	$(call part,staticcheck,$(call each,go run $(STATICCHECK) ./...))
+
+.PHONY: hermetic
+hermetic: ## the root module's tests without -race, which counts allocations differently
+	$(call part,go test,go test -shuffle=on -timeout=2m ./...)
 
 .PHONY: race
 race: ## every test of every module with -race, the end-to-end tests included
