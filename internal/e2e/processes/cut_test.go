@@ -1,0 +1,105 @@
+package processes_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
+	"github.com/evergrant/evergrant/internal/e2e/tcpproxy"
+)
+
+const (
+	cutRequest = tcpproxy.CutRequest
+	cutAnswer  = tcpproxy.CutAnswer
+)
+
+// What a lost answer costs is the server's rule; what the client owes is one repetition and a clear word.
+func TestACutConnection(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		cuts     []tcpproxy.Action
+		requests int  // that reach the server, once no connection is cut any more
+		patience bool // the first renewal fails and the next one decides
+		lost     bool
+	}{
+		{name: "before the request", cuts: []tcpproxy.Action{cutRequest}, requests: 1},
+		{name: "before the request and its repetition", cuts: []tcpproxy.Action{cutRequest, cutRequest}, requests: 1, patience: true},
+		{name: "after the request", cuts: []tcpproxy.Action{cutAnswer}, requests: 2, lost: true},
+		{name: "after the request and its repetition", cuts: []tcpproxy.Action{cutAnswer, cutAnswer}, requests: 3, patience: true, lost: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			proxy := tcpproxy.Start(t)
+			p := oidcprovider.Start(t, oidcprovider.Config{Rotate: true, Issuer: proxy.URL()})
+			proxy.To(p.Address)
+			at := inFolder(t)
+			store, err := at.open()
+			require.NoError(t, err)
+			session := newSession(t, p.Issuer, store)
+			signIn(t, p, session)
+
+			for _, cut := range tt.cuts {
+				proxy.Next(tcpproxy.Rule{Match: "POST /token ", Do: cut})
+			}
+			_, err = session.Renew(t.Context(), nil)
+			require.Zero(t, proxy.Unused())
+			if tt.patience {
+				require.Error(t, err)
+				require.NotErrorIs(t, err, client.ErrLoginRequired, "nothing is known yet")
+				err = nextRenewal(t, session)
+			}
+			if !tt.lost {
+				require.NoError(t, err)
+				requireAlive(t, p, session, tt.requests)
+				return
+			}
+			requireLost(t, p, session, err, tt.requests)
+			signIn(t, p, session)
+			_, err = session.Renew(t.Context(), nil)
+			require.NoError(t, err, "a new login is a new start")
+			requireAlive(t, p, session, tt.requests+1)
+		})
+	}
+}
+
+// nextRenewal asks until the failure before is not remembered any more.
+func nextRenewal(t *testing.T, session *client.Session) error {
+	t.Helper()
+	_, remembered := session.Renew(t.Context(), nil)
+	err := remembered
+	require.Eventually(t, func() bool {
+		_, err = session.Renew(t.Context(), nil)
+		return err == nil || err.Error() != remembered.Error()
+	}, 10*time.Second, 50*time.Millisecond)
+	return err
+}
+
+func requireAlive(t *testing.T, p *oidcprovider.Provider, session *client.Session, requests int) {
+	t.Helper()
+	status, err := session.Status(t.Context())
+	require.NoError(t, err)
+	require.True(t, status.LoggedIn)
+	require.NoError(t, call(session.HTTPClient(), p.API()))
+	require.Len(t, refreshes(p), requests)
+}
+
+// requireLost wants the loss told as what it is, however often it is asked about, and the server left alone (I12).
+func requireLost(t *testing.T, p *oidcprovider.Provider, session *client.Session, err error, requests int) {
+	t.Helper()
+	require.ErrorIs(t, err, client.ErrLoginRequired)
+	var refusal *client.Error
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, "invalid_grant", refusal.Code)
+	for range 20 {
+		require.ErrorIs(t, call(session.HTTPClient(), p.API()), client.ErrLoginRequired)
+		_, err := session.Renew(t.Context(), nil)
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+	}
+	status, err := session.Status(t.Context())
+	require.NoError(t, err)
+	require.False(t, status.LoggedIn)
+	require.ErrorIs(t, status.Failure, client.ErrLoginRequired)
+	require.Len(t, refreshes(p), requests)
+}

@@ -1,0 +1,69 @@
+package processes_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/internal/e2e/gnomekeyring"
+)
+
+// I1: among all processes, one refresh token is presented once.
+func TestProcessesShareAFileStore(t *testing.T) {
+	share(t, inFolder(t))
+}
+
+func TestProcessesShareAKeychain(t *testing.T) {
+	if gnomekeyring.Rerun(t, gnomekeyring.Unlocked) {
+		return
+	}
+	share(t, place{Keychain: true, Dir: t.TempDir()})
+}
+
+// share has four processes call for twenty seconds.
+func share(t *testing.T, at place) {
+	const (
+		processes = 4
+		duration  = 20 * time.Second
+		// The provider counts in whole seconds, so an access token of two seconds ends one to two seconds after it was given.
+		shortestLife = time.Second
+		// And is renewed when three quarters of it are over; a store takes its time, and the machine may be busy.
+		longestAge = 2500 * time.Millisecond
+	)
+	p := strict(t)
+	c := newCrew(t, p, at)
+	for range processes {
+		c.hire()
+	}
+	time.Sleep(duration)
+	c.dismiss()
+
+	for _, w := range c.all {
+		calls := 0
+		for _, e := range readJournal(t, w.journal) {
+			require.NotEqual(t, loginRequired, e.name)
+			require.NotEqual(t, failed, e.name, e.detail)
+			if e.name == called {
+				calls++
+			}
+		}
+		require.Greater(t, calls, int(duration/time.Second), "a call takes no second")
+	}
+
+	lines := refreshes(p)
+	require.GreaterOrEqual(t, len(lines), int(duration/longestAge))
+	presented := map[string]bool{}
+	for i, line := range lines {
+		require.Equal(t, http.StatusOK, line.Status, line.Detail)
+		require.False(t, line.Reuse)
+		require.False(t, presented[line.Presented], "a refresh token was presented twice")
+		presented[line.Presented] = true
+		if i > 0 {
+			require.Greater(t, line.Time.Sub(lines[i-1].Time), shortestLife*9/10, "two processes have renewed the same age")
+		}
+	}
+	t.Logf("%d renewals by %d processes; the API has refused %d calls and accepted %d",
+		len(lines), processes, p.Stats().API.Refused, p.Stats().API.Accepted)
+}
