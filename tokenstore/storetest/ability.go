@@ -12,10 +12,11 @@ import (
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
-// noise returns n random bytes, which nothing can compress.
+// noise returns n random bytes, which nothing can compress, between two letters, which nothing trims.
 func noise(n int) ([]byte, error) {
 	value := make([]byte, n)
 	_, err := rand.Read(value)
+	value[0], value[n-1] = 'n', 'n'
 	return value, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -295,7 +296,7 @@ func (t *trial) tally(key string) error {
 		if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
 			return err
 		}
-		if _, err = t.store.Swap(t.ctx, key, version, append(value, '|')); err == nil {
+		if _, err = t.store.Swap(t.ctx, key, version, slices.Concat(value, []byte{'|'})); err == nil {
 			return nil
 		}
 		if !errors.Is(err, tokenstore.ErrConflict) {
