@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -381,6 +382,14 @@ var flaws = []flaw{
 	}},
 }
 
+// without leaves out of broken the clause "concurrency" where it is not wanted: whether a flaw of the
+// compare-and-swap, or of who owns a slice, also costs an update there is up to the scheduler.
+func without(broken, wanted []string) []string {
+	return slices.DeleteFunc(broken, func(clause string) bool {
+		return clause == "concurrency" && !slices.Contains(wanted, clause)
+	})
+}
+
 // A store with one flaw fails the clauses that the flaw is against, and every clause has such a store.
 func TestBrokenStores(t *testing.T) {
 	caught := make(map[string]bool)
@@ -394,7 +403,7 @@ func TestBrokenStores(t *testing.T) {
 			f.spoil(t, store)
 			broken, offered := storetest.Broken(t.Context(), store, 500*time.Millisecond)
 			require.True(t, offered)
-			require.Equal(t, f.clause, broken)
+			require.Equal(t, f.clause, without(broken, f.clause))
 		})
 	}
 	for _, clause := range storetest.Clauses() {
