@@ -89,7 +89,7 @@ func (s *siege) watchStore(issuer string) (whole func()) {
 }
 
 // strike kills a worker and puts another into its place. Every second time it is, if there is one soon, the one that has a
-// token request out, at a random moment of it.
+// token request out, at a random moment of it. The repetition that follows is left to chance, or nothing would be renewed.
 func (s *siege) strike() {
 	s.t.Helper()
 	victim := rand.N(len(s.workers))
@@ -112,11 +112,11 @@ func (s *siege) strike() {
 	s.hire()
 }
 
-// awaitBusy returns a worker that has a token request out; -1 if there is none for two seconds.
+// awaitBusy returns a worker that has sent a token that nobody was killed with; -1 if there is none for two seconds.
 func (s *siege) awaitBusy() int {
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		for i, w := range s.workers {
-			if inDoubt(readJournal(s.t, w.journal)) != "" {
+			if token := inDoubt(readJournal(s.t, w.journal)); token != "" && s.doubts[token] == nil {
 				return i
 			}
 		}
