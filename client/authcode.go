@@ -130,8 +130,8 @@ func (p *Pending) answers(callback url.Values) bool {
 	return len(state) == 1 && !p.state.IsEmpty() && subtle.ConstantTimeCompare([]byte(state[0]), []byte(p.state.Reveal())) == 1
 }
 
-// redeem checks the authorization response (RFC 6749 §4.1.2, RFC 9207) and exchanges its code, once:
-// whatever happens, a code is not sent again.
+// redeem checks the authorization response (RFC 6749 §4.1.2, RFC 9207) and exchanges its code, once and
+// within spendLimit: whatever happens, a code is not sent again.
 func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (*loggedIn, error) {
 	if p == nil || p.session != s.storeKey() {
 		return nil, fmt.Errorf("%w: it was begun by another session, client or issuer", ErrPending)
@@ -139,6 +139,8 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if !p.answers(callback) {
 		return nil, fmt.Errorf("%w: its state differs", ErrPending)
 	}
+	ctx, cancel := context.WithTimeout(ctx, spendLimit)
+	defer cancel()
 	server, metadata, err := s.client.authServer(ctx)
 	if err != nil {
 		return nil, err

@@ -94,8 +94,6 @@ func (b Browser) ask(ctx context.Context, s *Session, l *loopback.Listener) (*lo
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, spendLimit)
-	defer cancel()
 	return s.redeem(ctx, p, response)
 }
 

@@ -151,7 +151,9 @@ func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	for _, pointer := range c.sessions {
 		if s := pointer.Value(); s != nil {
+			s.mu.Lock()
 			s.current.Store(nil)
+			s.mu.Unlock()
 		}
 	}
 	c.mu.Unlock()

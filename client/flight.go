@@ -37,7 +37,7 @@ type flight struct {
 // trouble is a failed renewal, remembered for its backoff so that waiters do not turn one failure
 // into a queue of requests. It is immutable.
 type trouble struct {
-	err        error
+	err        error // as callers get it
 	failures   int
 	grant      string
 	generation uint64
@@ -110,7 +110,7 @@ func (s *Session) join(ctx context.Context, d demand) (*published, *flight, erro
 	if s.unsaved != nil {
 		// The old token is of no use any more; what could not be saved yet serves now.
 		if u := s.client.publish(s.unsaved); u != nil && u.replaces(p) && d.isMet(u) && !u.unusable.hasCome(now) {
-			s.current.Store(u)
+			s.setLocked(u)
 			return u, nil, nil
 		}
 	}

@@ -139,6 +139,18 @@ func (l *lease) confirm(ctx context.Context) error {
 	return nil
 }
 
+// stillFor reads the record again. errAgain: the lease is not in it any more, or a holder that had been
+// stopped has woken up and saved the successors of old's tokens beside it.
+func (l *lease) stillFor(ctx context.Context, old *record.Record) error {
+	if err := l.confirm(ctx); err != nil {
+		return err
+	}
+	if l.known().record.Generation != old.Generation {
+		return errAgain
+	}
+	return nil
+}
+
 // known is the record as the holder last wrote or read it.
 func (l *lease) known() state {
 	l.mu.Lock()
@@ -183,17 +195,21 @@ func (l *lease) beat(ctx context.Context) (stop func()) {
 }
 
 // giveBack removes the lease from the record, with a mark if the server has refused the tokens. The
-// mark has been written when it returns nil.
+// mark has been written when it returns nil; errAgain: it is about tokens that have been replaced.
 func (l *lease) giveBack(ctx context.Context, mark *record.Mark) error {
 	defer l.living()
+	refused := l.known().record
 	for range 3 {
 		st := l.known()
+		replaced := st.record.Generation != refused.Generation
 		free := st.record.Clone()
 		free.Lease = nil
-		if mark != nil {
+		if mark != nil && !replaced {
 			free.Mark = mark
 		}
-		if _, err := l.session.swap(ctx, st, free); err == nil {
+		if _, err := l.session.swap(ctx, st, free); err == nil && replaced {
+			return errAgain
+		} else if err == nil {
 			return nil
 		}
 		if err := l.confirm(ctx); err != nil {

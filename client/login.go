@@ -69,18 +69,24 @@ func (c *Client) adopted(t *oauth2.Token) *record.Record {
 }
 
 // saveGrant puts a new grant into the place of whatever is stored: the person's act wins. A write of
-// unknown outcome is looked up and not repeated, so that a logout in between is not undone; if it did
-// not land, the new tokens are revoked.
+// unknown outcome is looked up and not repeated, so that a logout in between is not undone. What a login
+// has brought and cannot be saved is revoked; an adopted token is not: the caller still has it.
 func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace bool) error {
+	drop := func() {
+		if fresh.Adopted == "" {
+			s.client.revokeDropped(ctx, fresh)
+		}
+	}
 	task := s.client.tasks.begin(fmt.Sprintf("a login of session %q", s.key))
 	if task == nil {
+		drop()
 		return ErrClosed
 	}
 	defer s.client.tasks.end(task)
 	for {
 		st, err := s.load(ctx)
-		if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
-			s.client.revokeDropped(ctx, fresh)
+		if err != nil {
+			drop()
 			return err
 		}
 		if old := st.record; old != nil {
@@ -100,10 +106,10 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			continue
 		}
 		if err != nil && !s.hasLanded(ctx, fresh) {
-			s.client.revokeDropped(ctx, fresh)
+			drop()
 			return err
 		}
-		s.personActed(s.client.publish(fresh))
+		s.personActed(fresh.Grant, s.client.publish(fresh))
 		return nil
 	}
 }
@@ -117,16 +123,27 @@ func (s *Session) hasLanded(ctx context.Context, fresh *record.Record) bool {
 }
 
 // personActed replaces what the session knows: a person has logged in or out, or a token was adopted.
-func (s *Session) personActed(p *published) {
+// What it knows already of the grant that this act has left stays: a renewal may have gone on from there.
+func (s *Session) personActed(left string, p *published) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.epoch++
-	s.unsaved, s.trouble, s.rejected = nil, nil, rejections{}
-	if s.client.tasks.isClosed() {
-		p = nil
+	s.left, s.trouble, s.rejected = left, nil, rejections{}
+	if u := s.unsaved; u != nil && u.Grant != left {
+		s.unsaved = nil
 	}
 	if s.first == 0 {
 		s.first = s.client.machine.Now().Mono
+	}
+	if current := s.current.Load(); current == nil || current.grant != left {
+		s.setLocked(p)
+	}
+}
+
+// setLocked gives p to the requests from now on; none, once the Client is closed.
+func (s *Session) setLocked(p *published) {
+	if s.client.tasks.isClosed() {
+		p = nil
 	}
 	s.current.Store(p)
 }

@@ -25,35 +25,46 @@ func (s *Session) Logout(ctx context.Context) error {
 	return nil
 }
 
+// logout revokes within the caller's time, and deletes even after that: a server that does not answer
+// must not keep the grant in the store.
 func (s *Session) logout(ctx context.Context) error {
-	var grant, revoked string
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*revokeTimeout)
+	defer cancel()
+	var grant, revoked, left string
 	var revoking error
+	st, err := s.load(ctx)
 	for {
-		st, err := s.load(ctx)
 		if err != nil {
 			return fmt.Errorf("nothing was deleted: %w", errors.Join(err, revoking))
 		}
-		if st.record == nil || grant != "" && st.record.Grant != grant {
+		if st.record == nil {
+			break
+		}
+		if grant != "" && st.record.Grant != grant {
+			left = st.record.Grant
 			break
 		}
 		grant = st.record.Grant
 		newest := s.newest(st.record)
 		if newest.RefreshToken != revoked || revoked == "" {
-			revoking, revoked = s.client.revoke(ctx, newest), newest.RefreshToken
+			revoking, revoked = s.client.revokeSoon(ctx, newest), newest.RefreshToken
 		}
-		_, err = s.swap(ctx, st, nil)
+		_, err = s.swap(late, st, nil)
 		if err == nil {
 			break
 		}
+		after, readErr := s.load(late)
 		if !errors.Is(err, tokenstore.ErrConflict) {
-			if after, readErr := s.load(ctx); readErr == nil && after.version == st.version {
-				return fmt.Errorf("revoked but not deleted: %w", errors.Join(err, revoking))
-			} else if readErr != nil {
+			if readErr != nil {
 				return fmt.Errorf("it is not known whether the grant was deleted: %w", errors.Join(err, revoking))
 			}
+			if after.version == st.version {
+				return fmt.Errorf("the grant was not deleted: %w", errors.Join(err, revoking))
+			}
 		}
+		st, err = after, readErr
 	}
-	s.personActed(nil)
+	s.personActed(left, nil)
 	if revoking != nil {
 		return fmt.Errorf("deleted, but not revoked: %w", revoking)
 	}

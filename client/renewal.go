@@ -52,6 +52,9 @@ func (s *Session) renew(ctx context.Context, f *flight) error {
 		if ctx.Err() != nil {
 			return ended(ctx)
 		}
+		if s.client.tasks.isClosed() {
+			return ErrClosed // nothing is at stake any more: Close need not wait for other processes
+		}
 	}
 }
 
@@ -134,7 +137,7 @@ func (r *renewal) publish(p *published) bool {
 	if r.epoch != r.Session.epoch {
 		return false
 	}
-	r.current.Store(p)
+	r.setLocked(p)
 	r.trouble = nil
 	r.flight.result = p
 	return true
@@ -229,11 +232,11 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 			r.client.metadata.expire()
 			return nil, r.release(ctx, l, err, nil)
 		case authserver.InvalidGrant, authserver.Doubtful:
-			return nil, r.refused(ctx, l, f)
+			return nil, r.refused(ctx, l, old, f)
 		default:
 			return nil, r.release(ctx, l, err, nil)
 		}
-		if err := l.confirm(ctx); err != nil {
+		if err := l.stillFor(ctx, old); err != nil {
 			return nil, r.release(ctx, l, err, nil)
 		}
 	}
@@ -249,13 +252,13 @@ func (r *renewal) form(rec *record.Record) url.Values {
 	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {rec.RefreshToken}}
 }
 
-// refused handles the server's own word about the grant. It is believed only while the lease is
-// still in the store: otherwise it answers a token that somebody else has replaced, or is replacing.
-func (r *renewal) refused(ctx context.Context, l *lease, f *authserver.Failure) error {
+// refused handles the server's own word about the tokens of old. It is believed only while the store
+// holds them and the lease: otherwise somebody else has replaced them, or is replacing them.
+func (r *renewal) refused(ctx context.Context, l *lease, old *record.Record, f *authserver.Failure) error {
 	if r.client.config.Grant != nil {
 		return r.release(ctx, l, f, nil) // nothing was spent; the configured grant itself is refused
 	}
-	if err := l.confirm(ctx); err != nil {
+	if err := l.stillFor(ctx, old); err != nil {
 		return r.release(ctx, l, err, nil)
 	}
 	mark := &record.Mark{
@@ -284,12 +287,14 @@ func (r *renewal) release(ctx context.Context, l *lease, err error, mark *record
 	return r.failed(st, err)
 }
 
-// failed remembers err for its backoff and returns it. A refusal for good is remembered even where
-// its mark could not be written, so that a dead token is never sent again.
+// failed remembers err for its backoff and returns it in the form that callers get, so that whoever
+// comes within the backoff gets the very same. A refusal for good is remembered even where its mark
+// could not be written, so that a dead token is never sent again.
 func (r *renewal) failed(st state, err error) error {
 	if errors.Is(err, errAgain) {
 		return err
 	}
+	err = r.client.fail("renew", r.key, err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := &trouble{err: err, failures: 1, grant: st.record.Grant, generation: st.record.Generation}

@@ -105,9 +105,14 @@ func (s *Session) save(ctx context.Context, won *record.Record, st state) (_ sta
 // revokeDropped takes back tokens that were received after a person had logged out. Nobody waits
 // for a server that cannot be reached: they then live until they expire.
 func (c *Client) revokeDropped(ctx context.Context, r *record.Record) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	_ = c.revokeSoon(context.WithoutCancel(ctx), r)
+}
+
+// revokeSoon is revoke with a time-out of its own.
+func (c *Client) revokeSoon(ctx context.Context, r *record.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 	defer cancel()
-	_ = c.revoke(ctx, r)
+	return c.revoke(ctx, r)
 }
 
 // revoke takes the grant of r back (RFC 7009): by its refresh token, else by its access token.
@@ -163,9 +168,13 @@ func (r *renewal) countRejection() {
 // keepUnsaved leaves won to a saver in the background.
 func (r *renewal) keepUnsaved(ctx context.Context, l *lease, won *record.Record) error {
 	r.mu.Lock()
-	if r.epoch != r.Session.epoch {
+	if r.epoch != r.Session.epoch && won.Grant != r.left {
+		out := r.left == ""
 		r.mu.Unlock()
-		return errAgain // a person has acted in this process; his act has taken care of the grant
+		if out {
+			r.client.revokeDropped(ctx, won)
+		}
+		return errAgain // a person has ended this grant in this process
 	}
 	r.unsaved = won
 	task := r.client.tasks.follow(fmt.Sprintf("unsaved tokens of session %q", r.key))
@@ -258,7 +267,7 @@ func (s *Session) settle(won *record.Record, landed bool) {
 	current := s.current.Load()
 	switch {
 	case landed && p.replaces(current):
-		s.current.Store(p)
+		s.setLocked(p)
 	case !landed && current != nil && current.grant == won.Grant && current.generation == won.Generation:
 		s.current.Store(nil) // what prevails is in the store
 	}

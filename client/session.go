@@ -29,6 +29,7 @@ type Session struct {
 	trouble  *trouble       // how renewals have failed lately, nil after a good one; guarded by mu
 	first    time.Duration  // when the session was first used, on the monotonic clock; guarded by mu
 	epoch    uint64         // grows when a person acts (login, logout, adopt); guarded by mu
+	left     string         // the grant that the last such act has left, "" after a logout; guarded by mu
 	rejected rejections     // guarded by mu
 }
 
