@@ -40,6 +40,19 @@ func share(t *testing.T, at place) {
 	time.Sleep(duration)
 	c.dismiss()
 
+	lines := refreshes(p)
+	presented := map[string]bool{}
+	for i, line := range lines {
+		require.Equal(t, http.StatusOK, line.Status, line.Detail)
+		require.False(t, line.Reuse)
+		require.False(t, presented[line.Presented], "a refresh token was presented twice")
+		presented[line.Presented] = true
+		if i > 0 {
+			require.Greater(t, line.Time.Sub(lines[i-1].Time), shortestLife*9/10, "two processes have renewed the same age")
+		}
+	}
+	require.GreaterOrEqual(t, len(lines), int(duration/longestAge))
+
 	for _, w := range c.all {
 		calls := 0
 		for _, e := range readJournal(t, w.journal) {
@@ -50,19 +63,6 @@ func share(t *testing.T, at place) {
 			}
 		}
 		require.Greater(t, calls, int(duration/time.Second), "a call takes no second")
-	}
-
-	lines := refreshes(p)
-	require.GreaterOrEqual(t, len(lines), int(duration/longestAge))
-	presented := map[string]bool{}
-	for i, line := range lines {
-		require.Equal(t, http.StatusOK, line.Status, line.Detail)
-		require.False(t, line.Reuse)
-		require.False(t, presented[line.Presented], "a refresh token was presented twice")
-		presented[line.Presented] = true
-		if i > 0 {
-			require.Greater(t, line.Time.Sub(lines[i-1].Time), shortestLife*9/10, "two processes have renewed the same age")
-		}
 	}
 	t.Logf("%d renewals by %d processes; the API has refused %d calls and accepted %d",
 		len(lines), processes, p.Stats().API.Refused, p.Stats().API.Accepted)
