@@ -70,7 +70,7 @@ type lease struct {
 	mu    sync.Mutex
 	state state           // as last written or read; guarded by mu
 	since machine.Reading // before the write that began or last extended it; guarded by mu
-	lost  bool            // somebody else has taken or removed it; guarded by mu
+	lost  bool            // somebody else has taken or removed it, or it has stopped a request; guarded by mu
 }
 
 // takeLease writes a lease into st. errAgain: somebody was faster.
@@ -105,10 +105,17 @@ func (s *Session) takeLease(ctx context.Context, st state) (*lease, error) {
 func (l *lease) check() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.lost || l.leftLocked() <= 0 {
+	l.lost = l.lost || l.leftLocked() <= 0
+	if l.lost {
 		return errLeaseOver
 	}
 	return nil
+}
+
+func (l *lease) isLost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
 }
 
 // left is what remains of the lease without extension.

@@ -118,10 +118,10 @@ func (r *renewal) adopt(st state) bool {
 		return false
 	}
 	p, known := r.client.publish(st.record), r.current.Load()
-	if p == nil || p.unusable.hasCome(r.client.machine.Now()) || !r.flight.demand.isMet(p) {
-		return false
+	if p != nil && known != nil && !p.replaces(known) {
+		p = known // has been observed on both clocks since it was received
 	}
-	if known != nil && known.grant == p.grant && known.generation > p.generation {
+	if p == nil || p.unusable.hasCome(r.client.machine.Now()) || !r.flight.demand.isMet(p) {
 		return false
 	}
 	if known == nil && r.flight.demand.force {
@@ -207,7 +207,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 			r.client.noticeDate(answer.Date)
 			return r.client.received(old, answer, l.number, sent.Wall), nil
 		}
-		if errors.Is(err, errLeaseOver) {
+		if l.isLost() { // not by err: a transport may put an error of its own over that of check
 			return nil, r.release(ctx, l, errAgain, nil)
 		}
 		f, ok := errors.AsType[*authserver.Failure](err)
