@@ -103,7 +103,7 @@ func TestARevokedGrantNeedsOneLoginAnywhere(t *testing.T) {
 		require.ErrorIs(t, err, client.ErrLoginRequired)
 	}
 	asked := p.Log()[before:]
-	require.Len(t, asked, 1, "the server was asked once, not once a call")
+	require.Equal(t, 1, len(asked), "the server was asked once, not once a call")
 	require.Equal(t, "invalid_grant", asked[0].Error)
 	refusal, ok := errors.AsType[*client.Error](errs[0])
 	require.True(t, ok)
