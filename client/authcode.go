@@ -145,7 +145,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkResponse(metadata, callback); err != nil {
+	if err := s.checkResponse(p, metadata, callback); err != nil {
 		return nil, err
 	}
 	sent := s.client.machine.Now().Wall
@@ -162,7 +162,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 }
 
 // checkResponse checks an authorization response whose state is right.
-func (s *Session) checkResponse(metadata *authserver.Metadata, callback url.Values) error {
+func (s *Session) checkResponse(p *Pending, metadata *authserver.Metadata, callback url.Values) error {
 	for _, name := range []string{"code", "error", "iss"} {
 		if len(callback[name]) > 1 {
 			return fmt.Errorf("%w: it has %s twice (RFC 6749 §3.1)", ErrPending, name)
@@ -177,8 +177,8 @@ func (s *Session) checkResponse(metadata *authserver.Metadata, callback url.Valu
 	case callback.Has("error"):
 		return &Error{
 			Op: "login", Issuer: s.client.issuer(), Session: s.key,
-			Code: printable(callback.Get("error")), Description: printable(callback.Get("error_description")),
-			URI: printable(callback.Get("error_uri")), Err: refusalText(callback),
+			Code: p.words(callback, "error"), Description: p.words(callback, "error_description"),
+			URI: p.words(callback, "error_uri"), Err: refusalText(p, callback),
 		}
 	case callback.Get("code") == "":
 		return fmt.Errorf("%w: it has neither a code nor an error", ErrPending)
@@ -187,12 +187,24 @@ func (s *Session) checkResponse(metadata *authserver.Metadata, callback url.Valu
 }
 
 // refusalText is the server's refusal of a login in words.
-func refusalText(callback url.Values) error {
-	text := "the server has refused: " + printable(callback.Get("error"))
-	if description := printable(callback.Get("error_description")); description != "" {
+func refusalText(p *Pending, callback url.Values) error {
+	text := "the server has refused: " + p.words(callback, "error")
+	if description := p.words(callback, "error_description"); description != "" {
 		text += " (" + description + ")"
 	}
 	return errors.New(text)
+}
+
+// words is a parameter of an authorization response as an error may show it: without what is secret in
+// this login, which the response may repeat.
+func (p *Pending) words(callback url.Values, name string) string {
+	text := callback.Get(name)
+	for _, secret := range []string{callback.Get("code"), p.state.Reveal(), p.nonce.Reveal(), p.verifier.Reveal()} {
+		if secret != "" {
+			text = strings.NewReplacer(secret, "[redacted]", url.QueryEscape(secret), "[redacted]").Replace(text)
+		}
+	}
+	return printable(text)
 }
 
 // printable makes what a browser has brought fit for an error: visible ASCII as RFC 6749 §4.1.2.1
@@ -215,7 +227,7 @@ type pendingText struct {
 }
 
 // MarshalText implements encoding.TextMarshaler. The text is secret.
-func (p *Pending) MarshalText() ([]byte, error) {
+func (p Pending) MarshalText() ([]byte, error) {
 	data, err := json.Marshal(pendingText{p.URL, p.session, p.state.Reveal(), p.verifier.Reveal(), p.nonce.Reveal(), p.redirectURL, p.replace})
 	if err != nil {
 		return nil, err
@@ -238,14 +250,14 @@ func (p *Pending) UnmarshalText(text []byte) error {
 }
 
 // MarshalJSON fails: use MarshalText, for the browser's own web session only.
-func (p *Pending) MarshalJSON() ([]byte, error) {
+func (p Pending) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("client: a Pending is secret and is not written as JSON; use MarshalText")
 }
 
 // Format implements fmt.Formatter: a Pending shows its secrets under no verb.
-func (p *Pending) Format(f fmt.State, _ rune) {
+func (p Pending) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "client.Pending(session %q)", p.session)
 }
 
 // LogValue implements slog.LogValuer.
-func (p *Pending) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(p)) }
+func (p Pending) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(p)) }

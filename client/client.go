@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
@@ -256,3 +257,9 @@ func scopeParam(form url.Values, scopes []string) {
 		form.Set("scope", strings.Join(once, " "))
 	}
 }
+
+// Format implements fmt.Formatter: a Client shows as its Config does.
+func (c *Client) Format(f fmt.State, verb rune) { c.config.Format(f, verb) }
+
+// LogValue implements slog.LogValuer.
+func (c *Client) LogValue() slog.Value { return c.config.LogValue() }

@@ -160,7 +160,16 @@ func wrongRedirect(address string) string {
 
 // Format implements fmt.Formatter: a Config shows its client secret under no verb.
 func (c Config) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "client.Config(issuer %q, token endpoint %q, client id %q)", c.Issuer, c.Endpoint.TokenURL, c.ClientID)
+	fmt.Fprintf(f, "client.Config(issuer %q, token endpoint %q, client id %q)", withoutUser(c.Issuer), withoutUser(c.Endpoint.TokenURL), c.ClientID)
+}
+
+// withoutUser is address without the credentials that some write into it, which New refuses.
+func withoutUser(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.User != nil {
+		return "[redacted]"
+	}
+	return address
 }
 
 // LogValue implements slog.LogValuer.

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -98,3 +100,9 @@ func (t tokenSource) Token() (*oauth2.Token, error) { return t.session.Token(con
 func (s *Session) storeKey() string {
 	return tokenstore.Key(s.client.issuer(), s.client.config.ClientID, s.key)
 }
+
+// Format implements fmt.Formatter: a Session shows its tokens under no verb.
+func (s *Session) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "client.Session(%q)", s.key) }
+
+// LogValue implements slog.LogValuer.
+func (s *Session) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(s)) }

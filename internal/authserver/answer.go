@@ -61,7 +61,9 @@ func (r *reply) tokens() (*Answer, error) {
 		return nil, r.garbled(errors.New("it has no access_token"))
 	}
 	if kind := r.text("token_type"); kind != "" && !strings.EqualFold(kind, "Bearer") {
-		f := r.garbled(fmt.Errorf("its token_type %q is none that this client speaks; have the server issue Bearer tokens", r.hide.words(kind)))
+		// Where a server has mixed up its members, the type is a token that it gives out right now.
+		fresh := newScrubber(nil, a.AccessToken.Reveal(), a.RefreshToken.Reveal(), a.IDToken.Reveal())
+		f := r.garbled(fmt.Errorf("its token_type %q is none that this client speaks; have the server issue Bearer tokens", fresh.words(r.hide.words(kind))))
 		f.Outcome = Misconfigured
 		return nil, f
 	}
