@@ -739,27 +739,33 @@ func TestLogoutDeletesThoughTheServerHangs(t *testing.T) {
 }
 
 // TestRenewalThatGoesOnFromALoginKeepsItsTokens_I3: the login's write has landed, and before the login
-// returns the session has renewed the new grant and cannot save.
+// returns the session has begun to renew the new grant, or has done so, and cannot save.
 func TestRenewalThatGoesOnFromALoginKeepsItsTokens_I3(t *testing.T) {
-	simulate(t, func(t *testing.T, w *fleet) {
-		p := w.process("p1")
-		var once sync.Once
-		p.swaps(func(_ []byte, apply func() (tokenstore.Version, error)) (tokenstore.Version, error) {
-			version, err := apply()
-			once.Do(func() {
-				p.refuseSaves(w.stored().Generation)
+	for name, answer := range map[string]time.Duration{"answered before the login returns": 0, "answered after": 5 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(t *testing.T, w *fleet) {
+				p, renewed := w.process("p1"), make(chan error, 1)
+				var once sync.Once
+				p.swaps(func(_ []byte, apply func() (tokenstore.Version, error)) (tokenstore.Version, error) {
+					version, err := apply()
+					once.Do(func() {
+						p.refuseSaves(w.stored().Generation)
+						w.as.Fail("/token", clienttest.Fault{WaitAnswer: answer})
+						go func() { _, err := p.alice().Renew(t.Context(), nil); renewed <- err }()
+						synctest.Wait()
+					})
+					return version, err
+				})
+				require.NoError(t, p.login())
+				require.NoError(t, <-renewed)
+				p.resume()
 				_, err := p.alice().Renew(t.Context(), nil)
 				require.NoError(t, err)
+				require.Empty(t, w.as.Reuses())
+				require.Equal(t, 2, w.as.Grants())
 			})
-			return version, err
 		})
-		require.NoError(t, p.login())
-		p.resume()
-		_, err := p.alice().Renew(t.Context(), nil)
-		require.NoError(t, err)
-		require.Empty(t, w.as.Reuses())
-		require.Equal(t, 2, w.as.Grants())
-	})
+	}
 }
 
 func TestSessionIsKeptWhileItHoldsUnsavedTokens(t *testing.T) {

@@ -130,11 +130,11 @@ func (r *renewal) adopt(st state) bool {
 	return r.publish(p)
 }
 
-// publish hands p to the requests, unless a person has acted since the record was loaded.
+// publish hands p to the requests, unless a person has ended its grant since the record was loaded.
 func (r *renewal) publish(p *published) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.epoch != r.Session.epoch {
+	if r.epoch != r.Session.epoch && p.grant != r.left {
 		return false
 	}
 	r.setLocked(p)
