@@ -124,13 +124,16 @@ func (s *Session) join(ctx context.Context, d demand) (*published, *flight, erro
 }
 
 // tooSoonLocked refuses to answer the rejection of a fresh token once more, for a pause that grows. A
-// token that has lasted is another matter.
+// token that has lasted is another matter: for twice the pause, or for half of its life, which a
+// server that counts in whole seconds may end a second early.
 func (s *Session) tooSoonLocked(p *published, now time.Duration) error {
-	age := now - s.rejected.last
-	if age > 4*s.rejected.pause() {
+	age, pause := now-s.rejected.last, s.rejected.pause()
+	lasted := p != nil && !p.unusable.isZero() && now-p.born >= (p.unusable.mono-p.born)/2
+	if lasted || age > 2*pause {
 		s.rejected.inARow = 0
+		return nil
 	}
-	if p == nil || age >= s.rejected.pause() {
+	if p == nil || age >= pause {
 		return nil
 	}
 	return s.client.fail("renew", s.key, fmt.Errorf("a token %v old was rejected: %w", (now-p.born).Round(time.Millisecond), transport.ErrRejected))

@@ -27,20 +27,30 @@ type loggedIn struct {
 
 // Login has a person log in through flow and saves the grant. It returns once the grant is durable, or
 // with an *Error: the server's refusal (access_denied when the person said no), ErrOtherSubject, the
-// context's error. The grant that was there before stays until the new one is saved.
+// context's error. A store that cannot be read is an error before the person is asked. The grant that was
+// there before stays until the new one is saved.
 func (s *Session) Login(ctx context.Context, flow Flow) error {
 	if s.client.tasks.isClosed() {
 		return ErrClosed
 	}
-	got, err := flow.login(ctx, s)
-	if err == nil {
-		err = s.saveLogin(ctx, got)
-		if got.tell != nil {
-			got.tell(err)
-		}
-	}
-	if err != nil {
+	if err := s.login(ctx, flow); err != nil {
 		return s.client.fail("login", s.key, err)
 	}
 	return nil
+}
+
+func (s *Session) login(ctx context.Context, flow Flow) error {
+	// A person does not log in for a store that is locked, absent or damaged.
+	if _, err := s.load(ctx); err != nil {
+		return err
+	}
+	got, err := flow.login(ctx, s)
+	if err != nil {
+		return err
+	}
+	err = s.saveLogin(ctx, got)
+	if got.tell != nil {
+		got.tell(err)
+	}
+	return err
 }

@@ -155,14 +155,17 @@ func (r *renewal) keep(ctx context.Context, l *lease, won *record.Record) error 
 	return nil
 }
 
-// countRejection notes that a rejected token has been replaced by a new one from the server.
+// countRejection notes that a rejected token has been replaced by a new one from the server, or that one has lasted until
+// it was replaced for another reason.
 func (r *renewal) countRejection() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.flight.demand.rejected {
-		r.rejected.inARow++
-		r.rejected.last = r.client.machine.Now().Mono
+	if !r.flight.demand.rejected {
+		r.rejected.inARow = 0
+		return
 	}
+	r.rejected.inARow++
+	r.rejected.last = r.client.machine.Now().Mono
 }
 
 // keepUnsaved leaves won to a saver in the background.

@@ -109,6 +109,51 @@ func TestAMillionBytesAreSentOnceMore(t *testing.T) {
 	})
 }
 
+func TestTokensThatServeAWhileAreReplacedHoweverOftenTheyAreRevoked(t *testing.T) {
+	for name, every := range map[string]time.Duration{"every 3 s": 3 * time.Second, "every minute": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			world(t, func(t *testing.T, s *clienttest.Server, api *clienttest.API, _ *client.Session, hc *http.Client) {
+				for range 50 {
+					require.Equal(t, http.StatusOK, get(t, hc, api.URL))
+					time.Sleep(every)
+					s.RevokeAccessToken("")
+				}
+			})
+		})
+	}
+}
+
+func TestServerThatEndsTokensEarlierThanItSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := clienttest.New(t)
+		s.Policy.Lifetime, s.Policy.Answer = 1100*time.Millisecond, map[string]any{"expires_in": 2}
+		api := s.NewAPI("api.test")
+		alice := open(t, configOf(s, nil, "")).Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.Login()))
+		hc := alice.Wrap(s.HTTPClient(""))
+		for range 600 {
+			require.Equal(t, http.StatusOK, get(t, hc, api.URL))
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+}
+
+func TestNobodyLogsInForAStoreThatCannotBeRead(t *testing.T) {
+	config := good()
+	config.Store = unreadable{tokenstore.NewMemory()}
+	err := open(t, config).Session("a").Login(t.Context(), client.Browser{Open: func(string) error {
+		t.Error("a browser was opened")
+		return nil
+	}})
+	require.ErrorIs(t, err, errDisk)
+}
+
+type unreadable struct{ *tokenstore.Memory }
+
+func (unreadable) Load(context.Context, string) ([]byte, tokenstore.Version, error) {
+	return nil, "", errDisk
+}
+
 // countedBody counts how often it is closed.
 type countedBody struct {
 	io.Reader

@@ -23,7 +23,7 @@ const earliest = life - life/4 - life/40
 
 func TestOneLoginServesAllThroughRotation(t *testing.T) {
 	t.Parallel()
-	const workers, span = 20, 30 * time.Second
+	const life, earliest, workers, span = 2 * time.Second, time.Second, 20, 30 * time.Second
 	p := oidcprovider.Start(t, oidcprovider.Config{Rotate: true, AccessTokenLife: life})
 	s := newClient(t, sealed(t, native(p.Issuer))).Session(alice)
 	b := chromium.Start(t)
