@@ -788,10 +788,14 @@ func damagedStores(t *testing.T, seen sight) {
 		"not JSON": func(whole string) string { return "x" + whole },
 		"cut":      func(whole string) string { return whole[:len(whole)*2/3] },
 		"newer":    func(whole string) string { return strings.Replace(whole, "1", "99", 1) },
+		"no time": func(whole string) string {
+			return strings.Replace(whole, `"issued":"`, `"issued":"SENTINEL-of-a-damaged-one `, 1)
+		},
 		"mistyped": func(whole string) string { return strings.Replace(whole, `"refresh_token":`, `"access":`, 1) },
 	} {
 		run(t, "Memory/"+name, false, func(t *testing.T) {
 			x := newTrial(t, seen, nil)
+			x.vault.note("access token", "SENTINEL-of-a-damaged-one")
 			x.adopt()
 			key := tokenstore.Key(x.as.Issuer, "app", "alice")
 			value, version, err := x.store.Load(t.Context(), key)
@@ -867,6 +871,9 @@ func theRest(t *testing.T, seen sight) {
 		require.Error(t, err)
 		x.err("New", err)
 		x.show(wrong)
+		plain := x.config
+		plain.AuthServerClient, plain.Store = nil, nil // with them it has no JSON of its own
+		x.show(plain)
 		_, err = client.FromOAuth2(&oauth2.Config{ClientSecret: secretOfClient}, x.store)
 		require.Error(t, err)
 		x.err("FromOAuth2", err)
@@ -879,6 +886,15 @@ func theRest(t *testing.T, seen sight) {
 		}
 		x.as.Change(func() { x.api.RejectAll = true })
 		require.NoError(t, x.get(t.Context()))
+		fresh, err := x.session.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		for range 3 {
+			if fresh, err = x.session.Renew(t.Context(), fresh); err != nil {
+				break
+			}
+		}
+		require.ErrorIs(t, err, transport.ErrRejected)
+		x.err("Renew", err)
 		x.as.KillAll()
 		_, err = x.session.Renew(t.Context(), nil)
 		require.ErrorIs(t, err, client.ErrLoginRequired)
