@@ -250,6 +250,21 @@ func TestStatusIsWhatTheStoreHolds(t *testing.T) {
 	})
 }
 
+func TestStatusOfAGrantThatNeverSucceeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict()
+		config := s.config(nil)
+		config.ClientSecret, config.Grant = "hush", client.ClientCredentials{}
+		session := open(t, config).Session("")
+		s.fail(status(http.StatusUnauthorized, nil, `{"error":"invalid_client"}`))
+		_, err := session.Token(t.Context())
+		require.Error(t, err)
+		got, err := session.Status(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, client.Status{}, got)
+	})
+}
+
 func TestLogoutRevokesAndDeletes(t *testing.T) {
 	world(t, func(t *testing.T, s *clienttest.Server, api *clienttest.API, alice *client.Session, hc *http.Client) {
 		require.NoError(t, alice.Logout(t.Context()))

@@ -32,8 +32,8 @@ func (s *Session) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, s.client.fail("status", s.key, err)
 	}
-	if st.record == nil {
-		return Status{}, nil
+	if st.record == nil || st.record.RefreshToken == "" && len(st.record.Access) == 0 {
+		return Status{}, nil // a configured grant that has never succeeded leaves a record without tokens
 	}
 	status := Status{LoggedIn: true, Subject: st.record.Subject, Scopes: slices.Clone(st.record.Scopes)}
 	if a := st.record.Access[""]; a != nil && !a.Expiry.IsZero() {
