@@ -192,3 +192,17 @@ func TestPendingIsNotWrittenAsJSON(t *testing.T) {
 		require.ErrorIs(t, new(client.Pending).UnmarshalText([]byte("*")), client.ErrPending)
 	})
 }
+
+func TestLoginThatCannotBeSavedIsRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := clienttest.New(t), newFaulty()
+		alice := open(t, configOf(s, store, "")).Session("alice")
+		p, err := alice.Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		callback, err := s.Browse(t.Context(), p.URL)
+		require.NoError(t, err)
+		store.set(failFrom(1))
+		require.ErrorIs(t, alice.Finish(t.Context(), p, callback.Query()), errDisk)
+		require.Zero(t, s.Grants(), "what cannot be kept is given back")
+	})
+}
