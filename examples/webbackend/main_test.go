@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -36,7 +37,7 @@ func newSite(t *testing.T) *site {
 		Scopes: []string{"openid", "offline_access"}, RedirectURL: s.url + "/callback",
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+	t.Cleanup(func() { require.NoError(t, c.Close(context.Background())) }) // t's own context has ended by then
 	server.Config.Handler = newApp(c, api.URL, false)
 	server.Start()
 	t.Cleanup(server.Close)

@@ -1,6 +1,7 @@
 package mainjob_test
 
 import (
+	"context"
 	"crypto/rand"
 	"io"
 	"net/http"
@@ -52,7 +53,7 @@ func newClient(t *testing.T, config client.Config) *client.Client {
 	t.Helper()
 	c, err := client.New(config)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+	t.Cleanup(func() { require.NoError(t, c.Close(context.Background())) }) // t's own context has ended by then
 	return c
 }
 
