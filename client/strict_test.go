@@ -226,6 +226,11 @@ func open(t *testing.T, config client.Config) *client.Client {
 	t.Helper()
 	c, err := client.New(config)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.Close(t.Context()) })
+	t.Cleanup(func() {
+		// t's own context has ended by then. What a test has made impossible to save is given up.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_ = c.Close(ctx)
+	})
 	return c
 }
