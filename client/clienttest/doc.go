@@ -4,11 +4,17 @@
 //
 // # Use
 //
+// A test of a program that uses Evergrant:
+//
 //	s := clienttest.New(t)
 //	api := s.NewAPI("api.test")
-//	config, token := s.Config(), s.Login("read")
-//	… give the client under test s.HTTPClient(""), the configuration and the token; let it call api.URL …
-//	s.RevokeAccessToken(token.AccessToken) // and see how it gets over that
+//	alice := s.NewClient(client.Config{}).Session("alice")
+//	err := alice.Adopt(t.Context(), s.Login("read"))
+//	hc := alice.Wrap(s.HTTPClient(""))
+//	… let the program call api.URL by hc …
+//	s.RevokeAccessToken("") // and see how it gets over that
+//
+// Any other OAuth 2 client is given s.Config(), s.HTTPClient("") and a token of s.Login.
 //
 // [Server.Fail] makes the next requests fail in the ways that networks and servers do; [Policy] says how
 // the server differs from the strictest one; [Server.Requests] and its relatives say afterwards who sent

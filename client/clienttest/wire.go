@@ -243,7 +243,8 @@ func (x *exchange) handle(ctx context.Context, host http.Handler) {
 	finished = true
 }
 
-// wait returns the answer once its header is there. A request that the client itself broke has none.
+// wait returns the answer once its header is there. A request that the client itself broke has none, and its
+// error is the first one: a handler that misses the rest of the request breaks the connection after that.
 func (x *exchange) wait(ctx context.Context) (resp *http.Response, err error) {
 	select {
 	case resp = <-x.answered:
@@ -253,9 +254,11 @@ func (x *exchange) wait(ctx context.Context) (resp *http.Response, err error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	select {
-	case err = <-x.broken:
-	default:
+	if err == nil {
+		select {
+		case err = <-x.broken:
+		default:
+		}
 	}
 	if err != nil {
 		x.downEnd.Close() // a handler that writes all the same must not hang

@@ -216,6 +216,24 @@ func TestMemoryBrokenRequestBody(t *testing.T) {
 	})
 }
 
+// TestBrokenRequestBodyIsTheCallersError: whatever the host makes of the half that it got, the caller's own error
+// comes back.
+func TestBrokenRequestBodyIsTheCallersError(t *testing.T) {
+	cause := errors.New("the disk is gone")
+	onBoth(t, func(t *testing.T, s *clienttest.Server) {
+		api := s.NewAPI("api.test")
+		faulty := s.NewAPI("faulty.test")
+		faulty.Fail(clienttest.Fault{Status: http.StatusServiceUnavailable})
+		for _, address := range []string{api.URL, faulty.URL, s.Issuer + "/token"} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, io.MultiReader(strings.NewReader("half"), failing{cause}))
+			require.NoError(t, err)
+			req.Header.Set("Authorization", "Bearer "+s.Login().AccessToken)
+			_, err = s.HTTPClient("").Do(req)
+			require.ErrorIs(t, err, cause, address)
+		}
+	})
+}
+
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
