@@ -20,7 +20,7 @@ func begun(t *testing.T, f func(t *testing.T, s *clienttest.Server, alice *clien
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := clienttest.New(t)
-		alice := open(t, configOf(s, nil, "")).Session("alice")
+		alice := s.NewClient(web(nil)).Session("alice")
 		p, err := alice.Start(t.Context(), client.AuthCode{})
 		require.NoError(t, err)
 		callback, err := s.Browse(t.Context(), p.URL)
@@ -32,7 +32,7 @@ func begun(t *testing.T, f func(t *testing.T, s *clienttest.Server, alice *clien
 func TestLoginBegunInOneProcessAndFinishedInAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, store := clienttest.New(t), tokenstore.NewMemory()
-		p, err := open(t, configOf(s, store, "one")).Session("alice").Start(t.Context(), client.AuthCode{Params: url.Values{"prompt": {"consent"}}})
+		p, err := s.NewClient(web(store)).Session("alice").Start(t.Context(), client.AuthCode{Params: url.Values{"prompt": {"consent"}}})
 		require.NoError(t, err)
 		query, err := url.Parse(p.URL)
 		require.NoError(t, err)
@@ -45,7 +45,9 @@ func TestLoginBegunInOneProcessAndFinishedInAnother(t *testing.T) {
 
 		var read client.Pending
 		require.NoError(t, read.UnmarshalText(text))
-		alice := open(t, configOf(s, store, "two")).Session("alice")
+		two := web(store)
+		two.AuthServerClient = s.HTTPClient("two")
+		alice := s.NewClient(two).Session("alice")
 		require.NoError(t, alice.Finish(t.Context(), &read, callback.Query()))
 		status, err := alice.Status(t.Context())
 		require.NoError(t, err)
@@ -89,7 +91,7 @@ func TestCallbackOfAnotherBrowsersLoginIsRefused(t *testing.T) {
 
 func TestPendingOfAnotherSessionIsRefused(t *testing.T) {
 	begun(t, func(t *testing.T, s *clienttest.Server, alice *client.Session, p *client.Pending, back url.Values) {
-		bob := open(t, configOf(s, nil, "")).Session("bob")
+		bob := s.NewClient(web(nil)).Session("bob")
 		require.ErrorIs(t, bob.Finish(t.Context(), p, back), client.ErrPending)
 		require.ErrorIs(t, alice.Finish(t.Context(), nil, back), client.ErrPending)
 		require.NoError(t, alice.Finish(t.Context(), p, back))
@@ -146,7 +148,7 @@ func TestIDTokenThatIsNotThisLogins(t *testing.T) {
 func TestAnotherSubjectMustBeMeant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := clienttest.New(t)
-		session := open(t, configOf(s, nil, "")).Session("mine")
+		session := s.NewClient(web(nil)).Session("mine")
 		login := func(subject string, flow client.AuthCode) error {
 			s.Change(func() { s.Policy.Subject = subject })
 			p, err := session.Start(t.Context(), flow)
@@ -170,7 +172,7 @@ func TestAnotherSubjectMustBeMeant(t *testing.T) {
 
 func TestStartRefusesReservedParameters(t *testing.T) {
 	for _, name := range []string{"state", "scope", "redirect_uri", "code_challenge"} {
-		_, err := open(t, configOf(clienttest.New(t), nil, "")).Session("").Start(t.Context(), client.AuthCode{Params: url.Values{name: {"x"}}})
+		_, err := clienttest.New(t).NewClient(web(nil)).Session("").Start(t.Context(), client.AuthCode{Params: url.Values{name: {"x"}}})
 		e, ok := errors.AsType[*client.ConfigError](err)
 		require.True(t, ok, "%v", err)
 		require.Equal(t, "AuthCode.Params", e.Field)
@@ -196,7 +198,7 @@ func TestPendingIsNotWrittenAsJSON(t *testing.T) {
 func TestLoginThatCannotBeSavedIsRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, store := clienttest.New(t), newFaulty()
-		alice := open(t, configOf(s, store, "")).Session("alice")
+		alice := s.NewClient(web(store)).Session("alice")
 		p, err := alice.Start(t.Context(), client.AuthCode{})
 		require.NoError(t, err)
 		callback, err := s.Browse(t.Context(), p.URL)

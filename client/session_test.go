@@ -21,18 +21,9 @@ import (
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
-// configOf is the configuration of clienttest's own client, as a process of that name.
-func configOf(s *clienttest.Server, store tokenstore.Store, process string) client.Config {
-	known := s.Config()
-	return client.Config{
-		Issuer:           s.Issuer,
-		ClientID:         known.ClientID,
-		ClientSecret:     known.ClientSecret,
-		RedirectURL:      "https://app.test/callback",
-		Scopes:           []string{"openid", "read"},
-		Store:            store,
-		AuthServerClient: s.HTTPClient(process),
-	}
+// web is the configuration of a web backend, which clienttest completes.
+func web(store tokenstore.Store) client.Config {
+	return client.Config{RedirectURL: "https://app.test/callback", Scopes: []string{"openid", "read"}, Store: store}
 }
 
 // world runs f in a bubble with a strict server, an API and a session that has logged in.
@@ -41,7 +32,7 @@ func world(t *testing.T, f func(t *testing.T, s *clienttest.Server, api *clientt
 	synctest.Test(t, func(t *testing.T) {
 		s := clienttest.New(t)
 		api := s.NewAPI("api.test")
-		alice := open(t, configOf(s, nil, "")).Session("alice")
+		alice := s.NewClient(client.Config{}).Session("alice")
 		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
 		f(t, s, api, alice, alice.Wrap(s.HTTPClient("")))
 	})
@@ -128,7 +119,7 @@ func TestServerThatEndsTokensEarlierThanItSays(t *testing.T) {
 		s := clienttest.New(t)
 		s.Policy.Lifetime, s.Policy.Answer = 1100*time.Millisecond, map[string]any{"expires_in": 2}
 		api := s.NewAPI("api.test")
-		alice := open(t, configOf(s, nil, "")).Session("alice")
+		alice := s.NewClient(client.Config{}).Session("alice")
 		require.NoError(t, alice.Adopt(t.Context(), s.Login()))
 		hc := alice.Wrap(s.HTTPClient(""))
 		for range 600 {
@@ -210,13 +201,11 @@ func TestOneSessionForEachKey(t *testing.T) {
 func TestKeysAreThoseLoggedIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, store := clienttest.New(t), tokenstore.NewMemory()
-		c := open(t, configOf(s, store, ""))
+		c := s.NewClient(client.Config{Store: store})
 		for _, key := range []string{"alice", "b/ob", ""} {
 			require.NoError(t, c.Session(key).Adopt(t.Context(), s.Login()))
 		}
-		other := configOf(s, store, "")
-		other.ClientID = "other"
-		require.NoError(t, open(t, other).Session("carol").Adopt(t.Context(), s.Login()))
+		require.NoError(t, s.NewClient(client.Config{Store: store, ClientID: "other"}).Session("carol").Adopt(t.Context(), s.Login()))
 		var keys []string
 		for key, err := range c.Keys(t.Context()) {
 			require.NoError(t, err)
@@ -289,7 +278,7 @@ func TestLogoutDeletesEvenIfRevokingFails(t *testing.T) {
 
 func TestClosedClient(t *testing.T) {
 	world(t, func(t *testing.T, s *clienttest.Server, _ *clienttest.API, alice *client.Session, _ *http.Client) {
-		c := open(t, configOf(s, nil, ""))
+		c := s.NewClient(web(nil))
 		session := c.Session("x")
 		require.NoError(t, session.Adopt(t.Context(), s.Login()))
 		require.NoError(t, c.Close(t.Context()))
@@ -341,14 +330,11 @@ func TestContextValuesReachTheTokenRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type traceKey struct{}
 		s := clienttest.New(t)
-		config := configOf(s, nil, "")
-		seen := make(chan any, 8)
-		base := config.AuthServerClient.Transport
-		config.AuthServerClient = &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		seen, wire := make(chan any, 8), s.HTTPClient("").Transport
+		alice := s.NewClient(client.Config{AuthServerClient: &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 			seen <- req.Context().Value(traceKey{})
-			return base.RoundTrip(req)
-		})}
-		alice := open(t, config).Session("alice")
+			return wire.RoundTrip(req)
+		})}}).Session("alice")
 		require.NoError(t, alice.Adopt(t.Context(), s.Login()))
 		_, err := alice.Renew(context.WithValue(t.Context(), traceKey{}, "trace"), nil)
 		require.NoError(t, err)
