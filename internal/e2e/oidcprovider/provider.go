@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/evergrant/evergrant/internal/e2e/ledger"
 	"github.com/evergrant/evergrant/internal/e2e/person"
 	"github.com/evergrant/evergrant/internal/e2e/process"
 )
@@ -135,19 +136,8 @@ func (p *Provider) Fail(f Faults) {
 	})
 }
 
-// TokenRequest is one line of the ledger. Refresh tokens are named by a short hash; equal hashes are equal tokens.
-type TokenRequest struct {
-	Time      time.Time `json:"time"` // when it came in
-	GrantType string    `json:"grant_type"`
-	ClientID  string    `json:"client_id"`
-	UserAgent string    `json:"user_agent"`
-	Presented string    `json:"presented"` // the refresh token sent
-	Issued    string    `json:"issued"`    // the refresh token in the answer
-	Status    int       `json:"status"`
-	Error     string    `json:"error"`
-	Detail    string    `json:"detail"` // what the provider keeps to itself
-	Reuse     bool      `json:"reuse"`  // the token sent had been replaced before
-}
+// TokenRequest is one line of the provider's ledger.
+type TokenRequest = ledger.TokenRequest
 
 // Log is every token request so far, in the order in which they were done.
 func (p *Provider) Log() []TokenRequest {

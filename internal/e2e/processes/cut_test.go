@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/e2e/crew"
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
 	"github.com/evergrant/evergrant/internal/e2e/tcpproxy"
 )
@@ -34,10 +35,9 @@ func TestACutConnection(t *testing.T) {
 			proxy := tcpproxy.Start(t)
 			p := oidcprovider.Start(t, oidcprovider.Config{Rotate: true, Issuer: proxy.URL()})
 			proxy.To(p.Address)
-			at := inFolder(t)
-			store, err := at.open()
+			store, err := crew.InFolder(t).Open()
 			require.NoError(t, err)
-			session := newSession(t, p.Issuer, store)
+			session := serverOf(p).Session(t, store)
 			signIn(t, p, session)
 
 			for _, cut := range tt.cuts {
@@ -56,7 +56,7 @@ func TestACutConnection(t *testing.T) {
 				return
 			}
 			requireLost(t, p, session, err, tt.requests)
-			stranger := newSession(t, p.Issuer, store)
+			stranger := serverOf(p).Session(t, store)
 			_, err = stranger.Renew(t.Context(), nil)
 			requireLost(t, p, stranger, err, tt.requests)
 			signIn(t, p, session)
@@ -84,7 +84,7 @@ func requireAlive(t *testing.T, p *oidcprovider.Provider, session *client.Sessio
 	status, err := session.Status(t.Context())
 	require.NoError(t, err)
 	require.True(t, status.LoggedIn)
-	require.NoError(t, call(session.HTTPClient(), p.API()))
+	require.NoError(t, crew.Call(session.HTTPClient(), p.API()))
 	require.Len(t, refreshes(p), requests)
 }
 
@@ -98,7 +98,7 @@ func requireLost(t *testing.T, p *oidcprovider.Provider, session *client.Session
 	require.Equal(t, "invalid_grant", refusal.Code)
 	const longerThanABackoff = 2 * time.Second // after one failure
 	for end := time.Now().Add(longerThanABackoff); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		require.ErrorIs(t, call(session.HTTPClient(), p.API()), client.ErrLoginRequired)
+		require.ErrorIs(t, crew.Call(session.HTTPClient(), p.API()), client.ErrLoginRequired)
 		_, err := session.Renew(t.Context(), nil)
 		require.ErrorIs(t, err, client.ErrLoginRequired)
 	}

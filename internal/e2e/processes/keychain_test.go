@@ -11,15 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/e2e/crew"
 	"github.com/evergrant/evergrant/internal/e2e/gnomekeyring"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
 )
-
-// wanted are the errors that a worker can be told to expect.
-var wanted = map[string]error{
-	"unavailable": keychain.ErrUnavailable,
-	"locked":      keychain.ErrLocked,
-}
 
 func TestAKeychainThatCannotBeUsed(t *testing.T) {
 	for _, tt := range []struct {
@@ -32,20 +27,33 @@ func TestAKeychainThatCannotBeUsed(t *testing.T) {
 	} {
 		t.Run(string(tt.state), func(t *testing.T) {
 			p := strict(t)
-			w := start(t, gnomekeyring.Start(t, tt.state), task{
-				Place: place{Keychain: true, Dir: t.TempDir()}, Issuer: p.Issuer, Want: tt.want,
+			server := serverOf(p)
+			server.RedirectURL = "" // a port of its own
+			w := crew.Task{
+				Place: crew.Place{Keychain: true, Dir: t.TempDir()}, Server: server, Act: tt.want,
 				Journal: filepath.Join(t.TempDir(), "journal"),
-			})
-			require.NoError(t, w.cmd.Wait(), "%s", &w.stderr)
-			for _, e := range readJournal(t, w.journal) {
-				require.NotEqual(t, opened, e.name, "nobody logs in for a grant that cannot be kept")
+			}.Start(t, gnomekeyring.Start(t, tt.state))
+			w.Wait()
+			for _, e := range w.Events() {
+				require.NotEqual(t, opened, e.Name, "nobody logs in for a grant that cannot be kept")
 			}
 		})
 	}
 }
 
+// opened is the event that somebody was asked to log in; the detail is the address for their browser.
+const opened = "opened"
+
+func expectUnavailable(s *client.Session, j *crew.Journal) error {
+	return expectFailure(s, j, keychain.ErrUnavailable)
+}
+
+func expectLocked(s *client.Session, j *crew.Journal) error {
+	return expectFailure(s, j, keychain.ErrLocked)
+}
+
 // expectFailure asks for a token and logs in. Both must end with the wanted error well within their time.
-func expectFailure(s *client.Session, j *journal, want string) error {
+func expectFailure(s *client.Session, j *crew.Journal, want error) error {
 	const limit = 20 * time.Second
 	token := func(ctx context.Context) error {
 		_, err := s.Token(ctx)
@@ -53,7 +61,7 @@ func expectFailure(s *client.Session, j *journal, want string) error {
 	}
 	login := func(ctx context.Context) error {
 		return s.Login(ctx, client.Browser{Open: func(address string) error {
-			j.write(opened, address)
+			j.Write(opened, address)
 			return nil
 		}})
 	}
@@ -63,8 +71,8 @@ func expectFailure(s *client.Session, j *journal, want string) error {
 		late := ctx.Err()
 		cancel()
 		var typed *client.Error
-		if !errors.Is(err, wanted[want]) || !errors.As(err, &typed) || errors.Is(err, client.ErrLoginRequired) || late != nil {
-			return fmt.Errorf("%s: want %s before the deadline, got %w (deadline: %v)", name, want, err, late)
+		if !errors.Is(err, want) || !errors.As(err, &typed) || errors.Is(err, client.ErrLoginRequired) || late != nil {
+			return fmt.Errorf("%s: want %v before the deadline, got %w (deadline: %v)", name, want, err, late)
 		}
 	}
 	return nil

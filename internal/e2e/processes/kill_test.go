@@ -14,18 +14,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/e2e/crew"
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
 	"github.com/evergrant/evergrant/internal/record"
-	"github.com/evergrant/evergrant/tokenstore"
 )
 
 // siege is a crew whose workers are killed, and the count of it.
 type siege struct {
-	*crew
-	kills  int
-	doubts map[string][]time.Time // by refresh token: the kills while it was sent and its successor not known to be saved
-	login  time.Time              // when somebody logged in last
-	losses int
+	*crew.Crew
+	t        *testing.T
+	provider *oidcprovider.Provider
+	kills    int
+	doubts   map[string][]time.Time // by refresh token: the kills while it was sent and its successor not known to be saved
+	login    time.Time              // when somebody logged in last
+	losses   int
 }
 
 // I1, I6 and the store's promise: whenever a process dies, the store stays whole, and a grant is lost only if the process
@@ -38,13 +40,13 @@ func TestKilledProcesses(t *testing.T) {
 		delay     = 100 * time.Millisecond
 	)
 	p := strict(t)
-	s := &siege{crew: newCrew(t, p, inFolder(t)), doubts: map[string][]time.Time{}, login: time.Now()}
-	s.slow = 4 * delay // about as long as the server takes: a kill falls before the sending as often as after it
+	s := &siege{Crew: newCrew(t, p, crew.InFolder(t)), t: t, provider: p, doubts: map[string][]time.Time{}, login: time.Now()}
+	s.Task.Slow = 4 * delay // about as long as the server takes: a kill falls before the sending as often as after it
 	p.Fail(oidcprovider.Faults{Delay: delay, AnswerDelay: delay})
 	for range processes {
-		s.hire()
+		s.Hire()
 	}
-	whole := s.watchStore(p.Issuer)
+	whole := s.watchStore()
 	for end := time.Now().Add(duration); time.Now().Before(end); {
 		time.Sleep(300*time.Millisecond + rand.N(700*time.Millisecond))
 		s.strike()
@@ -53,24 +55,24 @@ func TestKilledProcesses(t *testing.T) {
 	for end := time.Now().Add(calm); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		s.replaceLost()
 	}
-	s.requireAllServed()
-	s.dismiss()
+	s.RequireAll("go on", crew.Called, time.Now())
+	s.Dismiss()
 	whole()
 	s.judge()
 }
 
 // watchStore looks at the store all the time. The function returned ends that and wants every look to have succeeded.
-func (s *siege) watchStore(issuer string) (whole func()) {
+func (s *siege) watchStore() (whole func()) {
 	ctx, cancel := context.WithCancel(s.t.Context())
-	key := tokenstore.Key(issuer, oidcprovider.Native, account)
+	key := s.Task.Server.StoreKey()
 	looks, ended := 0, make(chan error, 1)
 	go func() {
 		for ctx.Err() == nil {
-			data, _, err := s.store.Load(context.Background(), key)
+			data, _, err := s.Store.Load(context.Background(), key)
 			if err == nil {
 				_, err = record.Decode(data)
 			}
-			_, statusErr := s.session.Status(context.Background())
+			_, statusErr := s.Session.Status(context.Background())
 			if err := errors.Join(err, statusErr); err != nil {
 				ended <- err
 				return
@@ -92,31 +94,26 @@ func (s *siege) watchStore(issuer string) (whole func()) {
 // token request out, at a random moment of it. The repetition that follows is left to chance, or nothing would be renewed.
 func (s *siege) strike() {
 	s.t.Helper()
-	victim := rand.N(len(s.workers))
+	victim := rand.N(len(s.Workers))
 	if s.kills%2 == 1 {
 		if busy := s.awaitBusy(); busy >= 0 {
 			victim = busy
 			time.Sleep(rand.N(400 * time.Millisecond))
 		}
 	}
-	w := s.workers[victim]
-	require.NoError(s.t, w.cmd.Process.Kill())
-	at := time.Now()
-	require.Error(s.t, w.cmd.Wait())
-	require.False(s.t, w.cmd.ProcessState.Exited(), "it had ended by itself: %s", &w.stderr)
+	w := s.Workers[victim]
+	at := s.Replace(w)
 	s.kills++
-	if token := inDoubt(readJournal(s.t, w.journal)); token != "" {
+	if token := crew.InDoubt(w.Events()); token != "" {
 		s.doubts[token] = append(s.doubts[token], at)
 	}
-	s.workers = slices.Delete(s.workers, victim, victim+1)
-	s.hire()
 }
 
 // awaitBusy returns a worker that has sent a token that nobody was killed with; -1 if there is none for two seconds.
 func (s *siege) awaitBusy() int {
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		for i, w := range s.workers {
-			if token := inDoubt(readJournal(s.t, w.journal)); token != "" && s.doubts[token] == nil {
+		for i, w := range s.Workers {
+			if token := crew.InDoubt(w.Events()); token != "" && s.doubts[token] == nil {
 				return i
 			}
 		}
@@ -127,44 +124,25 @@ func (s *siege) awaitBusy() int {
 // replaceLost logs in if the grant is lost, once the workers have said so.
 func (s *siege) replaceLost() {
 	s.t.Helper()
-	status, err := s.session.Status(s.t.Context())
+	status, err := s.Session.Status(s.t.Context())
 	require.NoError(s.t, err)
 	if status.LoggedIn {
 		return
 	}
 	require.ErrorIs(s.t, status.Failure, client.ErrLoginRequired)
 	s.losses++
-	s.requireAll("report the loss", loginRequired, s.login)
-	signIn(s.t, s.provider, s.session)
+	s.RequireAll("report the loss", crew.LoginRequired, s.login)
+	s.SignIn()
 	s.login = time.Now()
-}
-
-// requireAllServed wants every worker that lives to get answers, from now on.
-func (s *siege) requireAllServed() {
-	s.t.Helper()
-	s.requireAll("go on", called, time.Now())
-}
-
-// requireAll waits until the journals of all workers that live hold the event, later than after.
-func (s *siege) requireAll(what, name string, after time.Time) {
-	s.t.Helper()
-	for _, w := range s.workers {
-		has := func() bool {
-			return slices.ContainsFunc(readJournal(s.t, w.journal), func(e event) bool {
-				return e.name == name && e.at.After(after)
-			})
-		}
-		require.Eventually(s.t, has, 10*time.Second, 20*time.Millisecond, "%s does not %s", w.journal, what)
-	}
 }
 
 // judge compares what the provider's ledger says with the kills.
 func (s *siege) judge() {
 	calls := 0
-	for _, w := range s.all {
-		for _, e := range readJournal(s.t, w.journal) {
-			assert.NotEqual(s.t, failed, e.name, e.detail)
-			if e.name == called {
+	for _, w := range s.All {
+		for _, e := range w.Events() {
+			assert.NotEqual(s.t, crew.Failed, e.Name, e.Detail)
+			if e.Name == crew.Called {
 				calls++
 			}
 		}

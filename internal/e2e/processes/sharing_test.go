@@ -7,23 +7,24 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/evergrant/evergrant/internal/e2e/crew"
 	"github.com/evergrant/evergrant/internal/e2e/gnomekeyring"
 )
 
 // I1: among all processes, one refresh token is presented once.
 func TestProcessesShareAFileStore(t *testing.T) {
-	share(t, inFolder(t))
+	share(t, crew.InFolder(t))
 }
 
 func TestProcessesShareAKeychain(t *testing.T) {
 	if gnomekeyring.Rerun(t, gnomekeyring.Unlocked) {
 		return
 	}
-	share(t, place{Keychain: true, Dir: t.TempDir()})
+	share(t, crew.Place{Keychain: true, Dir: t.TempDir()})
 }
 
 // share has four processes call for twenty seconds.
-func share(t *testing.T, at place) {
+func share(t *testing.T, at crew.Place) {
 	const (
 		processes = 4
 		duration  = 20 * time.Second
@@ -35,10 +36,10 @@ func share(t *testing.T, at place) {
 	p := strict(t)
 	c := newCrew(t, p, at)
 	for range processes {
-		c.hire()
+		c.Hire()
 	}
 	time.Sleep(duration)
-	c.dismiss()
+	c.Dismiss()
 
 	lines := refreshes(p)
 	presented := map[string]bool{}
@@ -53,12 +54,12 @@ func share(t *testing.T, at place) {
 	}
 	require.GreaterOrEqual(t, len(lines), int(duration/longestAge))
 
-	for _, w := range c.all {
+	for _, w := range c.All {
 		calls := 0
-		for _, e := range readJournal(t, w.journal) {
-			require.NotEqual(t, loginRequired, e.name)
-			require.NotEqual(t, failed, e.name, e.detail)
-			if e.name == called {
+		for _, e := range w.Events() {
+			require.NotEqual(t, crew.LoginRequired, e.Name)
+			require.NotEqual(t, crew.Failed, e.Name, e.Detail)
+			if e.Name == crew.Called {
 				calls++
 			}
 		}

@@ -1,9 +1,7 @@
-package processes_test
+package crew
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,46 +15,46 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/evergrant/evergrant/internal/e2e/ledger"
 	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
-// The events of a journal.
+// The events of a journal. Refresh tokens are named as in a ledger.
 const (
-	leased        = "leased"         // the store holds our lease; the detail names the refresh token as the ledger does
-	sending       = "sending"        // a token request is about to leave, or has left
-	settled       = "settled"        // the store holds what came of it, and no lease
-	called        = "called"         // a call of the API was answered
-	loginRequired = "login-required" // a call ended with ErrLoginRequired
-	failed        = "failed"         // a call ended otherwise; the detail is the error
-	opened        = "opened"         // the detail is the address for the person's browser
+	Leased        = "leased"         // the store holds our lease; the detail names the refresh token beside it
+	Sending       = "sending"        // a token request is about to leave, or has left
+	Settled       = "settled"        // the store holds what came of it, and no lease; the detail names the refresh token
+	Called        = "called"         // a call of the API was answered
+	LoginRequired = "login-required" // a call ended with client.ErrLoginRequired
+	Failed        = "failed"         // a call ended otherwise; the detail is the error
 )
 
-// journal is the file in which a worker writes what happens, a line an event, so that its death tells where it was. It is
+// Journal is the file in which a worker writes what happens, a line an event, so that its death tells where it was. It is
 // safe for concurrent use.
-type journal struct{ file *os.File }
+type Journal struct{ file *os.File }
 
-func openJournal(path string) (*journal, error) {
+func openJournal(path string) (*Journal, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	return &journal{f}, err
+	return &Journal{f}, err
 }
 
-// write adds an event. A journal that cannot be written makes everything it proves worthless.
-func (j *journal) write(event, detail string) {
+// Write adds an event. A journal that cannot be written makes everything it proves worthless.
+func (j *Journal) Write(event, detail string) {
 	line := fmt.Sprintf("%d %s %s\n", time.Now().UnixNano(), event, strconv.Quote(detail))
 	if _, err := j.file.WriteString(line); err != nil {
 		panic(err)
 	}
 }
 
-// event is one line of a journal.
-type event struct {
-	at           time.Time
-	name, detail string
+// Event is one line of a journal.
+type Event struct {
+	At           time.Time
+	Name, Detail string
 }
 
 // readJournal reads a journal; one that is not begun is empty. A line that is being written is left out.
-func readJournal(t testing.TB, path string) []event {
+func readJournal(t testing.TB, path string) []Event {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,30 +62,30 @@ func readJournal(t testing.TB, path string) []event {
 	}
 	require.NoError(t, err)
 	text := string(data)
-	var events []event
+	var events []Event
 	for line := range strings.Lines(text[:strings.LastIndexByte(text, '\n')+1]) {
-		var e event
+		var e Event
 		var nanoseconds int64
-		_, err := fmt.Sscanf(line, "%d %s %q", &nanoseconds, &e.name, &e.detail)
+		_, err := fmt.Sscanf(line, "%d %s %q", &nanoseconds, &e.Name, &e.Detail)
 		require.NoError(t, err, "the line %q", line)
-		e.at = time.Unix(0, nanoseconds)
+		e.At = time.Unix(0, nanoseconds)
 		events = append(events, e)
 	}
 	return events
 }
 
-// inDoubt returns the refresh token that a worker with these events has sent, or nearly, without its successor being
+// InDoubt returns the refresh token that a worker with these events has sent, or nearly, without its successor being
 // known to be saved; "" when there is none.
-func inDoubt(events []event) string {
+func InDoubt(events []Event) string {
 	var token string
 	sent := false
 	for _, e := range events {
-		switch e.name {
-		case leased:
-			token = e.detail
-		case sending:
+		switch e.Name {
+		case Leased:
+			token = e.Detail
+		case Sending:
 			sent = true
-		case settled:
+		case Settled:
 			sent = false
 		}
 	}
@@ -99,13 +97,13 @@ func inDoubt(events []event) string {
 
 // watchedStore writes into the journal what the store has taken.
 type watchedStore struct {
-	store
-	journal *journal
+	Store
+	journal *Journal
 }
 
 // Swap implements tokenstore.Store.
 func (s watchedStore) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
-	version, err := s.store.Swap(ctx, key, old, value)
+	version, err := s.Store.Swap(ctx, key, old, value)
 	if err != nil {
 		return version, err
 	}
@@ -114,31 +112,25 @@ func (s watchedStore) Swap(ctx context.Context, key string, old tokenstore.Versi
 		return "", fmt.Errorf("the store was given what is no record: %w", err)
 	}
 	if r.Lease == nil {
-		s.journal.write(settled, "")
+		s.journal.Write(Settled, ledger.Name(r.RefreshToken))
 	} else {
-		s.journal.write(leased, ledgerName(r.RefreshToken))
+		s.journal.Write(Leased, ledger.Name(r.RefreshToken))
 	}
 	return version, nil
-}
-
-// ledgerName is a refresh token's name in the provider's ledger.
-func ledgerName(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:])[:12]
 }
 
 // watchedWire writes into the journal that a token request is about to be sent, and is slow to send it: a kill can so come
 // before it has left.
 type watchedWire struct {
 	http.RoundTripper
-	journal *journal
+	journal *Journal
 	slow    time.Duration
 }
 
 // RoundTrip implements http.RoundTripper.
 func (w watchedWire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(r.URL.Path, "/token") {
-		w.journal.write(sending, "")
+		w.journal.Write(Sending, "")
 		if w.slow > 0 {
 			time.Sleep(rand.N(w.slow))
 		}

@@ -1,0 +1,212 @@
+package crew
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/client"
+)
+
+const (
+	taskVariable = "EVERGRANT_E2E_TASK" // holds the task of a test binary that is a worker
+	account      = "alice"
+	callers      = 2 // goroutines of a worker that call the API
+	pause        = 20 * time.Millisecond
+	callLimit    = 20 * time.Second // the slowest call waits for a dead holder's lease and a renewal
+)
+
+// Server is how a crew reaches its authorization server. Client has no secret: it is a public one.
+type Server struct {
+	Issuer      string          // empty: Endpoint says everything
+	Endpoint    oauth2.Endpoint // the path of its token endpoint ends in /token
+	ClientID    string
+	Scopes      []string
+	RedirectURL string
+	API         string // an address that wants a token
+}
+
+// Task is what a worker does: it calls the API until its standard input ends, or what Act names.
+type Task struct {
+	Place   Place
+	Server  Server
+	Journal string        // the path where it writes what happens
+	Slow    time.Duration // a token request takes up to this to leave the machine
+	Pause   time.Duration // between two calls of the same goroutine; zero: 20 ms
+	Act     string        // one of those given to Main; empty: calls
+}
+
+// Act is something that a worker can do.
+type Act func(*client.Session, *Journal) error
+
+// Main is a TestMain. In a process that is a worker it runs no tests; it does its task, which is one of acts if it names
+// one.
+func Main(m *testing.M, acts map[string]Act) {
+	text := os.Getenv(taskVariable)
+	if text == "" {
+		os.Exit(m.Run())
+	}
+	if err := perform(text, acts); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func perform(text string, acts map[string]Act) error {
+	var t Task
+	if err := json.Unmarshal([]byte(text), &t); err != nil {
+		return err
+	}
+	j, err := openJournal(t.Journal)
+	if err != nil {
+		return err
+	}
+	s, err := t.Place.Open()
+	if err != nil {
+		return err
+	}
+	config := t.Server.config(watchedStore{s, j})
+	config.AuthServerClient = &http.Client{Transport: watchedWire{http.DefaultTransport, j, t.Slow}}
+	c, err := client.New(config)
+	if err != nil {
+		return err
+	}
+	act := acts[t.Act]
+	if t.Act == "" {
+		act = t.callUntilEOF
+	}
+	err = act(c.Session(account), j)
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	return errors.Join(err, c.Close(ctx))
+}
+
+func (s Server) config(store Store) client.Config {
+	return client.Config{
+		Issuer: s.Issuer, Endpoint: s.Endpoint, ClientID: s.ClientID, Scopes: s.Scopes, RedirectURL: s.RedirectURL,
+		Store: store,
+	}
+}
+
+// callUntilEOF calls the API from all goroutines until the standard input ends. No call is cut short.
+func (t Task) callUntilEOF(s *client.Session, j *Journal) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer cancel()
+		_, _ = io.Copy(io.Discard, os.Stdin) // its end is what counts
+	}()
+	hc := s.HTTPClient()
+	between := t.Pause
+	if between == 0 {
+		between = pause
+	}
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				switch err := Call(hc, t.Server.API); {
+				case err == nil:
+					j.Write(Called, "")
+				case errors.Is(err, client.ErrLoginRequired):
+					j.Write(LoginRequired, "")
+				default:
+					j.Write(Failed, err.Error())
+				}
+				time.Sleep(between)
+			}
+		})
+	}
+	group.Wait()
+	return nil
+}
+
+// Call calls the API once.
+func Call(hc *http.Client, api string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, api, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := hc.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the API answers %s", resp.Status)
+	}
+	return nil
+}
+
+// Worker is one process.
+type Worker struct {
+	t       testing.TB
+	cmd     *exec.Cmd
+	stdin   io.Closer
+	stderr  bytes.Buffer // whole once the process has ended
+	journal string
+}
+
+// Start starts a worker in the environment env. It is killed, at the latest, when the test ends.
+func (t Task) Start(tb testing.TB, env []string) *Worker {
+	tb.Helper()
+	self, err := os.Executable()
+	require.NoError(tb, err)
+	text, err := json.Marshal(t)
+	require.NoError(tb, err)
+	w := &Worker{t: tb, cmd: exec.CommandContext(tb.Context(), self), journal: t.Journal}
+	w.cmd.Env = append(env, taskVariable+"="+string(text))
+	w.cmd.Stderr = &w.stderr
+	w.stdin, err = w.cmd.StdinPipe()
+	require.NoError(tb, err)
+	require.NoError(tb, w.cmd.Start())
+	tb.Cleanup(func() { _ = w.cmd.Wait() }) // the end of the test's context has killed it, or somebody has waited before
+	return w
+}
+
+// Events are what the worker's journal holds so far.
+func (w *Worker) Events() []Event {
+	w.t.Helper()
+	return readJournal(w.t, w.journal)
+}
+
+// Process is the worker's, for signals.
+func (w *Worker) Process() *os.Process { return w.cmd.Process }
+
+// Dismiss tells the worker to end as programs do; Wait waits for that.
+func (w *Worker) Dismiss() {
+	w.t.Helper()
+	require.NoError(w.t, w.stdin.Close())
+}
+
+// Wait waits until the worker has ended, which must be well.
+func (w *Worker) Wait() {
+	w.t.Helper()
+	require.NoError(w.t, w.cmd.Wait(), "%s", &w.stderr)
+}
+
+// Kill kills the worker, which must still be alive, and returns when it did.
+func (w *Worker) Kill() time.Time {
+	w.t.Helper()
+	require.NoError(w.t, w.cmd.Process.Kill())
+	at := time.Now()
+	require.Error(w.t, w.cmd.Wait())
+	require.False(w.t, w.cmd.ProcessState.Exited(), "it had ended by itself: %s", &w.stderr)
+	return at
+}

@@ -1,0 +1,40 @@
+// Package ledger is what the authorization servers of the end-to-end tests tell of the token requests that they have
+// answered. No token is in it.
+package ledger
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+)
+
+// TokenRequest is one line of a ledger. Refresh tokens are named as by Name; equal names are equal tokens.
+type TokenRequest struct {
+	Time      time.Time `json:"time"` // when it came in
+	GrantType string    `json:"grant_type"`
+	ClientID  string    `json:"client_id"`
+	UserAgent string    `json:"user_agent"`
+	Presented string    `json:"presented"` // the refresh token sent
+	Issued    string    `json:"issued"`    // the refresh token in the answer
+	Status    int       `json:"status"`
+	Error     string    `json:"error"`
+	Detail    string    `json:"detail"` // what the provider keeps to itself
+	Reuse     bool      `json:"reuse"`  // the token sent had been replaced before
+}
+
+// Name is the name of a refresh token: a short hash.
+func Name(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])[:12]
+}
+
+// Refreshes are the lines about refresh tokens.
+func Refreshes(all []TokenRequest) []TokenRequest {
+	var lines []TokenRequest
+	for _, line := range all {
+		if line.GrantType == "refresh_token" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
