@@ -4,12 +4,9 @@ package client_test
 
 import (
 	"net/http"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/evergrant/evergrant/client"
 )
 
 // TestTokenAtHandCostsNothing holds the way of a request through a session: an atomic load, no
@@ -41,32 +38,4 @@ func TestRequestCostsThreeAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}), 3.0)
-}
-
-// TestSessionIsSmall holds what a session costs in memory, the text of its token apart.
-func TestSessionIsSmall(t *testing.T) {
-	const n = 20_000
-	s := newStrict()
-	c := open(t, s.config(nil))
-	held := make([]*client.Session, n)
-	keys := make([]string, n)
-	for i := range keys {
-		keys[i] = string(rune('a'+i%26)) + http.StatusText(200) + string(rune(0x4e00+i))
-	}
-	before := heap()
-	for i := range held {
-		held[i] = c.Session(keys[i])
-	}
-	each := float64(heap()-before) / n
-	t.Logf("%.0f bytes a session that was not used yet", each)
-	require.Less(t, each, 512.0)
-	runtime.KeepAlive(held)
-}
-
-func heap() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }
