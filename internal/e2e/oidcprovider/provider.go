@@ -4,7 +4,6 @@
 package oidcprovider
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"net/http"
@@ -43,17 +42,8 @@ func Start(t testing.TB, c Config) *Provider {
 
 	cmd := exec.Command(node, "server.mjs")
 	cmd.Dir = dir
-	stdin, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	process.Start(t, cmd)
-	// The pipe stays open until the provider is killed: its end would end the provider.
-	require.NoError(t, json.NewEncoder(stdin).Encode(c.input()))
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	require.NoError(t, err, "oidc-provider ended before it was ready")
 	p := &Provider{t: t}
-	require.NoError(t, json.Unmarshal(line, p))
+	process.Serve(t, cmd, c.input(), p)
 	return p
 }
 

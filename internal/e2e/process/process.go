@@ -5,11 +5,15 @@
 package process
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"sync"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // Need returns the path of the program name; without one the test ends as Missing says.
@@ -50,6 +54,21 @@ func Start(t testing.TB, cmd *exec.Cmd) {
 			t.Logf("%s said: %s", cmd.Path, stderr.String())
 		}
 	})
+}
+
+// Serve starts cmd as Start does, gives it input as a line of JSON on its standard input, and waits for a line of JSON on
+// its standard output, which it reads into ready. The standard input stays open for as long as cmd is to live.
+func Serve(t testing.TB, cmd *exec.Cmd, input, ready any) {
+	t.Helper()
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	Start(t, cmd)
+	require.NoError(t, json.NewEncoder(stdin).Encode(input))
+	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	require.NoError(t, err, "%s ended before it was ready", cmd.Path)
+	require.NoError(t, json.Unmarshal(line, ready))
 }
 
 // output keeps the first 64 KiB written to it.

@@ -1,0 +1,144 @@
+"""django-oauth-toolkit on loopback, for tests.
+
+It reads one JSON object (see provider.go) as the first line of its standard input, prints {"Address": ...} when it is
+ready, and ends when its standard input does.
+"""
+import hashlib
+import io
+import json
+import os
+import socketserver
+import sys
+import threading
+from datetime import datetime, timezone
+from urllib.parse import parse_qs
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import django
+from django.conf import settings
+
+config = json.loads(sys.stdin.readline())
+
+settings.configure(
+    ALLOWED_HOSTS=["127.0.0.1"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": config["database"]}},
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "oauth2_provider"],
+    LOGGING_CONFIG=None,
+    MIDDLEWARE=[],
+    OAUTH2_PROVIDER={
+        "ACCESS_TOKEN_EXPIRE_SECONDS": config["access_token_seconds"],
+        "PKCE_REQUIRED": True,
+        "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": config["grace_seconds"],
+        "ROTATE_REFRESH_TOKEN": True,
+        "SCOPES": {"read": "read", "write": "write"},
+    },
+    ROOT_URLCONF=__name__,
+    SECRET_KEY=os.urandom(16).hex(),
+    USE_TZ=True,
+)
+django.setup()
+
+from django.contrib.auth import get_user_model  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.core.wsgi import get_wsgi_application  # noqa: E402
+from django.db import connection  # noqa: E402
+from django.http import JsonResponse  # noqa: E402
+from django.urls import path  # noqa: E402
+from oauth2_provider.models import get_application_model  # noqa: E402
+from oauth2_provider.oauth2_backends import get_oauthlib_core  # noqa: E402
+from oauth2_provider.views import AuthorizationView, RevokeTokenView, TokenView  # noqa: E402
+
+ledger = []
+spent = set()  # names of the refresh tokens that rotation has replaced
+
+
+def name(token):
+    return hashlib.sha256(token.encode()).hexdigest()[:12] if token else ""
+
+
+def authorize(request):
+    """The authorization endpoint, for whoever login_hint names: they are signed in and consent."""
+    request.user, _ = get_user_model().objects.get_or_create(username=request.GET["login_hint"])
+    return AuthorizationView.as_view()(request)
+
+
+def token(request):
+    """The token endpoint, which writes its ledger. A failure of Django's own is in it too, and goes on."""
+    line = {"time": datetime.now(timezone.utc).isoformat(), "status": 500}
+    try:
+        form = {key: values[-1] for key, values in parse_qs(request.body.decode()).items()}
+        presented = name(form.get("refresh_token"))
+        line.update(grant_type=form.get("grant_type"), client_id=form.get("client_id"), presented=presented,
+                    user_agent=request.headers.get("User-Agent"), reuse=presented in spent)
+        response = TokenView.as_view()(request)
+        answer = json.loads(response.content)
+        line.update(status=response.status_code, error=answer.get("error"), issued=name(answer.get("refresh_token")))
+        if presented and response.status_code == 200:
+            spent.add(presented)
+        return response
+    finally:
+        ledger.append(line)
+
+
+def api(request):
+    valid, grant = get_oauthlib_core().verify_request(request, scopes=[])
+    if valid:
+        return JsonResponse({"sub": grant.user.username})
+    response = JsonResponse({"error": "invalid_token"}, status=401)
+    response["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    return response
+
+
+urlpatterns = [
+    path("o/authorize", authorize),
+    path("o/token", token),
+    path("o/revoke", RevokeTokenView.as_view()),
+    path("api", api),
+    path("test/log", lambda request: JsonResponse(ledger, safe=False)),
+]
+
+
+class Server(socketserver.ThreadingMixIn, WSGIServer):
+    """A thread a connection, so that one on which nothing comes keeps nobody waiting."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class Handler(WSGIRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def one_at_a_time(application):
+    """SQLite fails those who write at the same time; the lock makes them wait."""
+    lock = threading.Lock()
+
+    def locked(environ, start_response):
+        # Read before, so that a client who is slow to send keeps nobody waiting.
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        with lock:
+            response = application(environ, start_response)
+            try:
+                return [b"".join(response)]
+            finally:
+                response.close()
+
+    return locked
+
+
+call_command("migrate", verbosity=0)
+with connection.cursor() as cursor:
+    cursor.execute("PRAGMA journal_mode=WAL")
+get_application_model().objects.create(
+    client_id=config["client_id"], client_type="public", authorization_grant_type="authorization-code",
+    redirect_uris=config["redirect_uri"], skip_authorization=True,
+)
+connection.close()
+
+server = Server(("127.0.0.1", 0), Handler)
+server.set_app(one_at_a_time(get_wsgi_application()))
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(json.dumps({"Address": "%s:%d" % server.server_address}), flush=True)
+sys.stdin.read()
