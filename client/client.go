@@ -38,9 +38,10 @@ type Client struct {
 	metadata metadataCache
 	skew     atomic.Int64 // nanoseconds that the server's clock is ahead of ours
 	tasks    tasks
+	events   events
 
 	mu       sync.Mutex
-	sessions map[string]weak.Pointer[Session] // guarded by mu
+	accounts map[string]weak.Pointer[account] // guarded by mu
 }
 
 // New makes a Client. It validates config and copies it; it does no I/O. Its error joins one
@@ -55,7 +56,7 @@ func New(config Config) (*Client, error) {
 		http:     authserver.NewHTTPClient(config.AuthServerClient),
 		store:    config.Store,
 		machine:  machine.Of(config.Store),
-		sessions: make(map[string]weak.Pointer[Session]),
+		accounts: make(map[string]weak.Pointer[account]),
 	}
 	c.owner = machine.ID(c.machine)
 	c.config.ClientSecret = ""
@@ -100,21 +101,22 @@ func FromOAuth2(config *oauth2.Config, store tokenstore.Store) (*Client, error) 
 func (c *Client) Session(key string) *Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.sessions[key].Value(); s != nil {
-		return s
+	if a := c.accounts[key].Value(); a != nil {
+		return &a.own
 	}
-	s := &Session{client: c, key: key}
-	c.sessions[key] = weak.Make(s)
-	runtime.AddCleanup(s, c.forget, key)
-	return s
+	a := &account{client: c, key: key}
+	a.own.account = a
+	c.accounts[key] = weak.Make(a)
+	runtime.AddCleanup(a, c.forget, key)
+	return &a.own
 }
 
-// forget drops the map's entry of a collected session, unless a new session has taken its place.
+// forget drops the map's entry of a collected account, unless a new one has taken its place.
 func (c *Client) forget(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sessions[key].Value() == nil {
-		delete(c.sessions, key)
+	if c.accounts[key].Value() == nil {
+		delete(c.accounts, key)
 	}
 }
 
@@ -150,11 +152,13 @@ func (c *Client) Keys(ctx context.Context) iter.Seq2[string, error] {
 func (c *Client) Close(ctx context.Context) error {
 	left := c.tasks.close(ctx)
 	c.mu.Lock()
-	for _, pointer := range c.sessions {
-		if s := pointer.Value(); s != nil {
-			s.mu.Lock()
-			s.current.Store(nil)
-			s.mu.Unlock()
+	for _, pointer := range c.accounts {
+		if a := pointer.Value(); a != nil {
+			a.mu.Lock()
+			for s := range a.sessionsLocked {
+				s.current.Store(nil)
+			}
+			a.mu.Unlock()
 		}
 	}
 	c.mu.Unlock()
@@ -179,6 +183,9 @@ func (c *Client) fail(op, session string, err error) error {
 		return err
 	}
 	e := &Error{Op: op, Issuer: c.issuer(), Session: session, Err: err}
+	if l, ok := errors.AsType[*loginRequired](err); ok {
+		e.Cause = l.cause
+	}
 	if f, ok := errors.AsType[*authserver.Failure](err); ok {
 		e.Code, e.Description, e.URI = f.Code, f.Description, f.URI
 		e.StatusCode, e.RetryAfter = f.Status, f.RetryAfter

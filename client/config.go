@@ -63,6 +63,11 @@ type Config struct {
 	// redirect. Nil: one with safe defaults. Give one for a proxy, an own CA or a client
 	// certificate.
 	AuthServerClient *http.Client
+
+	// OnEvent is told what happens to grants, one event after the other, from a goroutine of its own that
+	// lives while there is something to tell. It may take its time: nothing waits for it but Close. What it
+	// panics with is dropped. Nil: nobody is told. LogEvents makes one of a slog.Logger.
+	OnEvent func(Event)
 }
 
 // ConfigError says which field of a Config cannot be right, and what would be.

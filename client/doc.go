@@ -21,7 +21,7 @@
 // ([Session.HTTPClient], [Session.Wrap]), is a transport.Source, and gives an oauth2.TokenSource to
 // libraries that want one. People log in by [Session.Login] in this process, by [Session.Start] and
 // [Session.Finish] in a web backend; [Session.Adopt] takes over a token obtained elsewhere. With
-// [Config.Grant] nobody logs in at all.
+// [Config.Grant] nobody logs in at all. [LogEvents] writes what happens to a slog.Logger.
 //
 // # Lifecycle
 //
@@ -31,7 +31,10 @@
 // adopted. Otherwise it writes a lease into the record, which keeps other processes away and proves
 // that the store can be written, spends the refresh token, saves what comes back, and only then lets
 // requests use it. If the save fails, the tokens are kept in memory and saved again until it works.
-// Close the Client at the end of the program: it waits for both.
+// Close the Client at the end of the program: it waits for both. [Config.OnEvent] is told of all this.
+//
+// One refresh token can serve several resources (RFC 8707): [Session.Resource] gives a session for each. They
+// have access tokens of their own and spend the refresh token one after the other.
 //
 // A renewal has its own deadlines: 30 seconds for the token endpoint, 2 minutes with all waiting for
 // other processes. A caller's context ends that caller's wait and nothing else.
@@ -47,7 +50,9 @@
 // A request through a Session's HTTP client fails with what [Session.Token] and [Session.Renew] return,
 // inside the *url.Error of net/http; use errors.Is and errors.As.
 //
-//	ErrLoginRequired            there is no grant, or the server has ended it: have the person log in
+//	ErrLoginRequired            there is no grant, or the server has ended it: have the person log in.
+//	                            The *Error around it names the Cause: absent, ended, revoked, expired,
+//	                            lost answer, copied
 //	ErrClosed                   the Client was closed
 //	ErrOtherSubject             somebody else logged in than the grant in the store is of
 //	ErrPending                  a callback does not belong to the login it was brought to

@@ -31,6 +31,15 @@ type Error struct {
 	Issuer string
 	// Session is the key of the session; empty where none is concerned.
 	Session string
+	// Cause says why a login is required, where Err wraps ErrLoginRequired; otherwise it is empty.
+	//
+	//	absent       there is no grant in the store
+	//	ended        the access token has ended, and there never was a refresh token
+	//	revoked      the server has ended the grant, or the refresh token was used by somebody else
+	//	expired      the refresh token has outlived what the server said of its life
+	//	lost answer  the refresh token was spent by a renewal whose answer was lost, or died with its process
+	//	copied       the tokens were last renewed on another machine: the store was probably copied
+	Cause string
 	// Code, Description and URI are error, error_description and error_uri as the server sent them.
 	Code, Description, URI string
 	// StatusCode is that of the server's answer; 0 when there was none.

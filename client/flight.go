@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -29,6 +30,9 @@ func (d demand) isMet(p *published) bool { return d.not == "" || p.token.AccessT
 // flight is one renewal and those who wait for it. Its result is immutable once done is closed.
 type flight struct {
 	demand demand
+	reason string // in words
+	begun  time.Duration
+	after  *flight // of another Session of the account: the grant is spent by one at a time; nil once that has landed
 	done   chan struct{}
 	result *published
 	err    error
@@ -43,11 +47,12 @@ type trouble struct {
 	generation uint64
 	until      time.Duration // on the monotonic clock: no token request before
 	final      bool          // the server's word: no token request for this generation ever
+	target     *string       // the resource that the server does not give tokens for (invalid_target); nil: it is about all
 }
 
-// concerns reports whether the failure was about the tokens that r holds.
-func (t *trouble) concerns(r *record.Record) bool {
-	return t.grant == r.Grant && t.generation == r.Generation
+// concerns reports whether the failure was about the tokens that r holds, as far as resource needs them.
+func (t *trouble) concerns(r *record.Record, resource string) bool {
+	return t.grant == r.Grant && t.generation == r.Generation && (t.target == nil || *t.target == resource)
 }
 
 // rejections slows down renewals that a resource server asks for by rejecting fresh tokens.
@@ -109,7 +114,7 @@ func (s *Session) join(ctx context.Context, d demand) (*published, *flight, erro
 	}
 	if s.unsaved != nil {
 		// The old token is of no use any more; what could not be saved yet serves now.
-		if u := s.client.publish(s.unsaved); u != nil && u.replaces(p) && d.isMet(u) && !u.unusable.hasCome(now) {
+		if u := s.client.publish(s.unsaved.record, s.resource); u != nil && u.replaces(p) && d.isMet(u) && !u.unusable.hasCome(now) {
 			s.setLocked(u)
 			return u, nil, nil
 		}
@@ -119,8 +124,21 @@ func (s *Session) join(ctx context.Context, d demand) (*published, *flight, erro
 			return nil, nil, err
 		}
 	}
-	f, err := s.departLocked(ctx, d)
+	f, err := s.departLocked(ctx, d, d.reason(p))
 	return nil, f, err
+}
+
+// reason says why a renewal is wanted although the session has p.
+func (d demand) reason(p *published) string {
+	switch {
+	case d.rejected:
+		return "the access token was rejected"
+	case d.force:
+		return "it was asked for"
+	case p == nil:
+		return "there was no access token"
+	}
+	return "the access token had ended"
 }
 
 // tooSoonLocked refuses to answer the rejection of a fresh token once more, for a pause that grows. A
@@ -152,11 +170,11 @@ func (s *Session) renewAhead(ctx context.Context, p *published, now time.Duratio
 		return
 	}
 	// A closed client renews nothing; p serves to its end.
-	_, _ = s.departLocked(ctx, demand{not: p.token.AccessToken})
+	_, _ = s.departLocked(ctx, demand{not: p.token.AccessToken}, "the access token will end soon")
 }
 
 // departLocked returns the flight under way, or starts one. It keeps the values of ctx, not its end.
-func (s *Session) departLocked(ctx context.Context, d demand) (*flight, error) {
+func (s *Session) departLocked(ctx context.Context, d demand, reason string) (*flight, error) {
 	if s.flight != nil {
 		return s.flight, nil
 	}
@@ -164,8 +182,8 @@ func (s *Session) departLocked(ctx context.Context, d demand) (*flight, error) {
 	if task == nil {
 		return nil, ErrClosed
 	}
-	f := &flight{demand: d, done: make(chan struct{})}
-	s.flight = f
+	f := &flight{demand: d, reason: reason, begun: s.client.machine.Now().Mono, after: s.last, done: make(chan struct{})}
+	s.flight, s.last = f, f
 	go func() {
 		defer s.client.tasks.end(task)
 		detached, cancel := s.client.tasks.detach(ctx)
@@ -189,7 +207,26 @@ func (s *Session) land(f *flight, err error) {
 		}
 	}
 	s.flight = nil
+	if s.last == f {
+		s.last = nil
+	}
 	close(f.done)
+	s.reportLocked(f, now)
+}
+
+// reportLocked tells how a flight that brought no token has ended.
+func (s *Session) reportLocked(f *flight, now time.Duration) {
+	if f.err == nil || errors.Is(f.err, ErrClosed) {
+		return
+	}
+	e := Event{Kind: "failed", Reason: f.reason, Duration: now - f.begun, Err: f.err}
+	if errors.Is(f.err, ErrLoginRequired) {
+		if s.dead {
+			return
+		}
+		s.dead, e.Kind = true, "login required"
+	}
+	s.happened(e)
 }
 
 // nextTryLocked is when a renewal in the background may start after a failed one.

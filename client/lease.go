@@ -33,9 +33,9 @@ type state struct {
 	version tokenstore.Version
 }
 
-// load reads the session's record.
-func (s *Session) load(ctx context.Context) (state, error) {
-	data, version, err := s.client.store.Load(ctx, s.storeKey())
+// load reads the account's record.
+func (a *account) load(ctx context.Context) (state, error) {
+	data, version, err := a.client.store.Load(ctx, a.storeKey())
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return state{}, nil
 	}
@@ -47,7 +47,7 @@ func (s *Session) load(ctx context.Context) (state, error) {
 }
 
 // swap writes r over st; a nil r deletes.
-func (s *Session) swap(ctx context.Context, st state, r *record.Record) (state, error) {
+func (a *account) swap(ctx context.Context, st state, r *record.Record) (state, error) {
 	var data []byte
 	if r != nil {
 		var err error
@@ -55,7 +55,7 @@ func (s *Session) swap(ctx context.Context, st state, r *record.Record) (state, 
 			return state{}, err
 		}
 	}
-	version, err := s.client.store.Swap(ctx, s.storeKey(), st.version, data)
+	version, err := a.client.store.Swap(ctx, a.storeKey(), st.version, data)
 	return state{r, version}, err
 }
 
@@ -65,17 +65,19 @@ type lease struct {
 	session *Session
 	attempt string
 	number  uint64
+	spent   string // the refresh token that was in the record
 	living  func() // gives up the liveness lock
 
-	mu    sync.Mutex
-	state state           // as last written or read; guarded by mu
-	since machine.Reading // before the write that began or last extended it; guarded by mu
-	lost  bool            // somebody else has taken or removed it, or it has stopped a request; guarded by mu
+	mu         sync.Mutex
+	state      state           // as last written or read; guarded by mu
+	since      machine.Reading // before the write that began or last extended it; guarded by mu
+	unanswered bool            // an answer was lost; guarded by mu
+	lost       bool            // somebody else has taken or removed it, or it has stopped a request; guarded by mu
 }
 
 // takeLease writes a lease into st. errAgain: somebody was faster.
 func (s *Session) takeLease(ctx context.Context, st state) (*lease, error) {
-	l := &lease{session: s, attempt: machine.ID(s.client.machine), living: func() {}}
+	l := &lease{session: s, attempt: machine.ID(s.client.machine), spent: st.record.RefreshToken, living: func() {}}
 	entry := record.Lease{Owner: s.client.owner, Attempt: l.attempt, Length: leaseLength}
 	if store, ok := s.client.store.(tokenstore.Liveness); ok {
 		// Only a hint for those who wait: without it they wait for the whole length.
@@ -162,7 +164,12 @@ func (l *lease) stillFor(ctx context.Context, old *record.Record) error {
 func (l *lease) known() state {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.state
+	st := l.state
+	if l.unanswered && !st.record.Unanswered {
+		st.record = st.record.Clone()
+		st.record.Unanswered = true
+	}
+	return st
 }
 
 // extend writes that the holder is still alive. A failure is no harm yet: the lease runs on.
@@ -199,6 +206,14 @@ func (l *lease) beat(ctx context.Context) (stop func()) {
 		}
 	}()
 	return func() { cancel(); <-ended }
+}
+
+// loseAnswer notes that a request may have been processed and that its answer will not come. The record says
+// so from the next write on.
+func (l *lease) loseAnswer() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unanswered = true
 }
 
 // giveBack removes the lease from the record, with a mark if the server has refused the tokens. The
@@ -263,7 +278,7 @@ func (w *watch) isDead(l *record.Lease, now machine.Reading, alive bool) bool {
 // await waits until the record has changed or it is time for another look.
 func (w *watch) await(ctx context.Context, s *Session, version tokenstore.Version) error {
 	longest := pollRemote
-	if _, local := s.client.store.(tokenstore.Liveness); local {
+	if s.client.isLocal() {
 		longest = pollLocal
 	}
 	w.pause = min(w.pause*3/2, longest)

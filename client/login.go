@@ -17,7 +17,7 @@ import (
 // saveLogin makes a grant of what a flow has brought and saves it.
 func (s *Session) saveLogin(ctx context.Context, got *loggedIn) error {
 	s.client.noticeDate(got.answer.Date)
-	fresh := s.client.received(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes}, got.answer, 0, got.sent)
+	fresh := s.client.receive(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes}, got.answer, "", 0, got.sent)
 	claims, err := s.client.checkIDToken(fresh.IDToken, got.nonce)
 	if err != nil {
 		s.client.revokeDropped(ctx, fresh)
@@ -51,7 +51,10 @@ func (c *Client) adopted(t *oauth2.Token) *record.Record {
 		identity = t.AccessToken
 	}
 	sum := sha256.Sum256([]byte(identity))
-	r := &record.Record{Grant: machine.ID(c.machine), RefreshToken: t.RefreshToken, Adopted: hex.EncodeToString(sum[:])}
+	r := &record.Record{
+		Grant: machine.ID(c.machine), RefreshToken: t.RefreshToken, Machine: machine.Name(c.machine),
+		Adopted: hex.EncodeToString(sum[:]),
+	}
 	if t.AccessToken != "" {
 		access := &record.Access{Token: t.AccessToken, Type: t.Type(), Issued: c.serverTime(c.machine.Now().Wall)}
 		if !t.Expiry.IsZero() {
@@ -101,6 +104,9 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			fresh.Leases = 1
 		}
 		fresh.Generation = fresh.Leases
+		if a := fresh.Access[""]; a != nil {
+			a.Generation = fresh.Generation
+		}
 		_, err = s.swap(ctx, st, fresh)
 		if errors.Is(err, tokenstore.ErrConflict) {
 			continue
@@ -109,33 +115,47 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			drop()
 			return err
 		}
-		s.personActed(fresh.Grant, s.client.publish(fresh))
+		s.personActed(fresh.Grant, fresh)
+		reason := "a person has logged in"
+		if fresh.Adopted != "" {
+			reason = "a token was adopted"
+		}
+		s.happened(Event{Kind: "login", Reason: reason, Generation: fresh.Generation})
 		return nil
 	}
 }
 
 // hasLanded reports whether the store holds the grant that a failed write was to put there.
-func (s *Session) hasLanded(ctx context.Context, fresh *record.Record) bool {
+func (a *account) hasLanded(ctx context.Context, fresh *record.Record) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	st, err := s.load(ctx)
+	st, err := a.load(ctx)
 	return err == nil && st.record != nil && st.record.Grant == fresh.Grant
 }
 
-// personActed replaces what the session knows: a person has logged in or out, or a token was adopted.
-// What it knows already of the grant that this act has left stays: a renewal may have gone on from there.
-func (s *Session) personActed(left string, p *published) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.epoch++
-	s.left, s.trouble, s.rejected = left, nil, rejections{}
-	if u := s.unsaved; u != nil && u.Grant != left {
-		s.unsaved = nil
+// personActed replaces what the account knows: a person has logged in or out (fresh is nil), or a token was
+// adopted. What it knows already of the grant that this act has left stays: a renewal may have gone on from
+// there.
+func (a *account) personActed(left string, fresh *record.Record) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.epoch++
+	a.left, a.trouble = left, nil
+	if u := a.unsaved; u != nil && u.record.Grant != left {
+		a.unsaved = nil
 	}
-	if s.first == 0 {
-		s.first = s.client.machine.Now().Mono
+	if a.first == 0 {
+		a.first = a.client.machine.Now().Mono
 	}
-	if current := s.current.Load(); current == nil || current.grant != left {
+	for s := range a.sessionsLocked {
+		s.rejected = rejections{}
+		if current := s.current.Load(); current != nil && current.grant == left {
+			continue
+		}
+		var p *published
+		if fresh != nil {
+			p = a.client.publish(fresh, s.resource)
+		}
 		s.setLocked(p)
 	}
 }
@@ -146,4 +166,7 @@ func (s *Session) setLocked(p *published) {
 		p = nil
 	}
 	s.current.Store(p)
+	if p != nil {
+		s.dead = false
+	}
 }

@@ -65,6 +65,7 @@ func (s *Session) logout(ctx context.Context) error {
 		st, err = after, readErr
 	}
 	s.personActed(left, nil)
+	s.happened(Event{Kind: "logout", Reason: "a person has logged out", Err: revoking})
 	if revoking != nil {
 		return fmt.Errorf("deleted, but not revoked: %w", revoking)
 	}
@@ -73,9 +74,9 @@ func (s *Session) logout(ctx context.Context) error {
 
 // newest is the newest generation of stored's grant: the one that this process could not save yet, if
 // there is one.
-func (s *Session) newest(stored *record.Record) *record.Record {
-	if u := s.unsavedTokens(); u != nil && u.Grant == stored.Grant && u.Generation > stored.Generation {
-		return u
+func (a *account) newest(stored *record.Record) *record.Record {
+	if u := a.unsavedTokens(); u != nil && u.record.Grant == stored.Grant && u.record.Generation > stored.Generation {
+		return u.record
 	}
 	return stored
 }

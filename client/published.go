@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"sync/atomic"
@@ -52,14 +53,14 @@ const (
 	unusableMost = 10 * time.Second
 )
 
-// publish makes the form that requests get of the access token in r; nil when it holds none.
-func (c *Client) publish(r *record.Record) *published {
-	access := r.Access[""]
+// publish makes the form that requests get of the access token for resource in r; nil when it holds none.
+func (c *Client) publish(r *record.Record, resource string) *published {
+	access := r.Access[resource]
 	if access == nil || access.Token == "" {
 		return nil
 	}
 	now := c.machine.Now()
-	p := &published{grant: r.Grant, generation: r.Generation, born: now.Mono}
+	p := &published{grant: r.Grant, generation: cmp.Or(access.Generation, r.Generation), born: now.Mono}
 	p.token = oauth2.Token{AccessToken: access.Token, TokenType: access.Type}
 	if !access.Expiry.IsZero() {
 		expiry, life := c.localTime(access.Expiry), max(access.Expiry.Sub(access.Issued), 0)
@@ -71,12 +72,12 @@ func (c *Client) publish(r *record.Record) *published {
 	if !access.RefreshAt.IsZero() {
 		p.stale = at(c.localTime(access.RefreshAt), now)
 	}
-	p.token = *p.token.WithExtra(extra(r))
+	p.token = *p.token.WithExtra(extra(r, access))
 	return p
 }
 
 // extra is what oauth2.Token.Extra answers: what the server sent beside the tokens.
-func extra(r *record.Record) map[string]any {
+func extra(r *record.Record, access *record.Access) map[string]any {
 	all := make(map[string]any, len(r.Extra)+2)
 	for name, raw := range r.Extra {
 		var value any
@@ -87,8 +88,12 @@ func extra(r *record.Record) map[string]any {
 	if r.IDToken != "" {
 		all["id_token"] = r.IDToken
 	}
-	if len(r.Scopes) > 0 {
-		all["scope"] = strings.Join(r.Scopes, " ")
+	scopes := r.Scopes
+	if access.Scopes != nil {
+		scopes = access.Scopes
+	}
+	if len(scopes) > 0 {
+		all["scope"] = strings.Join(scopes, " ")
 	}
 	if len(all) == 0 {
 		return nil

@@ -35,15 +35,24 @@ const (
 // another is the record alone, and the record changes by compare-and-swap alone.
 type renewal struct {
 	*Session
-	flight *flight
-	epoch  uint64 // the session's, when the record was loaded
-	watch  watch
+	flight   *flight
+	epoch    uint64 // the account's, when the record was loaded
+	watch    watch
+	attempts int // token requests so far
 }
 
 // renew runs the protocol until it has a token for f, or a reason why there is none.
 func (s *Session) renew(ctx context.Context, f *flight) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, flightLimit, errors.New("other processes have kept the grant busy for too long"))
 	defer cancel()
+	if before := f.after; before != nil {
+		select {
+		case <-before.done:
+			f.after = nil
+		case <-ctx.Done():
+			return ended(ctx)
+		}
+	}
 	r := &renewal{Session: s, flight: f}
 	for {
 		if err := r.round(ctx); !errors.Is(err, errAgain) {
@@ -117,7 +126,7 @@ func (r *renewal) adopt(st state) bool {
 	if st.record == nil {
 		return false
 	}
-	p, known := r.client.publish(st.record), r.current.Load()
+	p, known := r.client.publish(st.record, r.resource), r.current.Load()
 	if p != nil && known != nil && !p.replaces(known) {
 		p = known // has been observed on both clocks since it was received
 	}
@@ -127,7 +136,13 @@ func (r *renewal) adopt(st state) bool {
 	if known == nil && r.flight.demand.force {
 		return false
 	}
-	return r.publish(p)
+	if !r.publish(p) {
+		return false
+	}
+	if p != known && (known != nil || r.watch.attempt != "") {
+		r.happened(Event{Kind: "adopted", Reason: "another process has renewed", Duration: r.lasted(), Generation: p.generation})
+	}
+	return true
 }
 
 // publish hands p to the requests, unless a person has ended its grant since the record was loaded.
@@ -142,6 +157,9 @@ func (r *renewal) publish(p *published) bool {
 	r.flight.result = p
 	return true
 }
+
+// lasted is how long the flight has been under way.
+func (r *renewal) lasted() time.Duration { return r.client.machine.Now().Mono - r.flight.begun }
 
 // forget ends the use of a token whose grant is gone from the store: a person has logged out.
 func (r *renewal) forget() {
@@ -158,19 +176,19 @@ func (r *renewal) refusal(st *state) error {
 	if st.record == nil {
 		if r.client.config.Grant == nil {
 			r.forget()
-			return fmt.Errorf("%w: there is no grant in the store", ErrLoginRequired)
+			return &loginRequired{cause: causeAbsent}
 		}
 		st.record = &record.Record{Grant: machine.ID(r.client.machine)}
 	}
 	if r.client.config.Grant == nil && st.record.RefreshToken == "" {
-		return fmt.Errorf("%w: the access token has ended and the server gave no refresh token", ErrLoginRequired)
+		return &loginRequired{cause: causeEnded}
 	}
 	if err := r.marked(st.record); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if t := r.trouble; t != nil && t.concerns(st.record) && (t.final || r.client.machine.Now().Mono < t.until) {
+	if t := r.trouble; t != nil && t.concerns(st.record, r.resource) && (t.final || r.client.machine.Now().Mono < t.until) {
 		return t.err
 	}
 	return nil
@@ -186,7 +204,7 @@ func (s *Session) marked(rec *record.Record) error {
 	age := s.client.serverTime(s.client.machine.Now().Wall).Sub(m.At).Abs()
 	switch {
 	case m.Verdict == record.Dead, m.Verdict == record.Presumed && age < presumedFor:
-		return fmt.Errorf("%w: %w", ErrLoginRequired, refusal)
+		return &loginRequired{m.Cause, refusal}
 	case m.Verdict == record.Doubted && age < doubtedFor:
 		return fmt.Errorf("the server has refused in unclear words and is asked again %v later: %w", doubtedFor, refusal)
 	}
@@ -194,18 +212,21 @@ func (s *Session) marked(rec *record.Record) error {
 }
 
 // spend makes the token request, and repeats it as the kind of failure allows.
-func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client, endpoint string) (*record.Record, error) {
+func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client, endpoint string) (*received, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, spendLimit, fmt.Errorf("the token endpoint has not answered within %v", spendLimit))
 	defer cancel()
 	pause, replayed := retryFirst, false
 	for {
 		old, sent := l.known().record, r.client.machine.Now()
+		if r.attempts++; old.Unanswered && r.client.config.Grant == nil {
+			r.happened(Event{Kind: "replayed", Reason: "the refresh token is sent again: an answer was lost", Attempt: r.attempts, Duration: r.lasted()})
+		}
 		stop := l.beat(ctx)
 		answer, err := server.Token(ctx, endpoint, r.form(old), l.check)
 		stop()
 		if err == nil {
 			r.client.noticeDate(answer.Date)
-			return r.client.received(old, answer, l.number, sent.Wall), nil
+			return &received{r.client.receive(old, answer, r.resource, l.number, sent.Wall), r.resource}, nil
 		}
 		if l.isLost() { // not by err: a transport may put an error of its own over that of check
 			return nil, r.release(ctx, l, errAgain, nil)
@@ -224,10 +245,14 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 			pause *= 2
 		case authserver.MaybeProcessed:
 			// Servers with a leeway answer the replay with the successor.
+			r.lose(l, f)
 			if replayed {
 				return nil, r.release(ctx, l, err, nil)
 			}
 			replayed = true
+		case authserver.Unanswered:
+			r.lose(l, f)
+			return nil, r.release(ctx, l, err, nil)
 		case authserver.Misconfigured:
 			r.client.metadata.expire()
 			return nil, r.release(ctx, l, err, nil)
@@ -247,9 +272,23 @@ func (r *renewal) form(rec *record.Record) url.Values {
 	if r.client.config.Grant != nil {
 		form := r.client.config.Grant.form()
 		scopeParam(form, r.client.config.Scopes)
-		return form
+		return r.target(form)
 	}
-	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {rec.RefreshToken}}
+	return r.target(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {rec.RefreshToken}})
+}
+
+// target adds the resource parameter (RFC 8707 §2.2).
+func (r *renewal) target(form url.Values) url.Values {
+	if r.resource != "" {
+		form.Set("resource", r.resource)
+	}
+	return form
+}
+
+// lose notes that a token request may have been processed and that its answer will not come.
+func (r *renewal) lose(l *lease, f *authserver.Failure) {
+	l.loseAnswer()
+	r.happened(Event{Kind: "lost answer", Reason: r.flight.reason, Attempt: r.attempts, Duration: r.lasted(), Err: r.client.fail("renew", r.key, f)})
 }
 
 // refused handles the server's own word about the tokens of old. It is believed only while the store
@@ -262,10 +301,10 @@ func (r *renewal) refused(ctx context.Context, l *lease, old *record.Record, f *
 		return r.release(ctx, l, err, nil)
 	}
 	mark := &record.Mark{
-		Verdict: record.Dead, Code: f.Code, Description: f.Description,
+		Verdict: record.Dead, Code: f.Code, Description: f.Description, Cause: r.client.cause(l.known().record),
 		At: r.client.serverTime(r.client.machine.Now().Wall),
 	}
-	err := fmt.Errorf("%w: %w", ErrLoginRequired, f)
+	var err error = &loginRequired{mark.Cause, f}
 	if f.Outcome == authserver.Doubtful {
 		mark.Verdict = record.Presumed
 		if l.known().record.Mark == nil {
@@ -298,12 +337,15 @@ func (r *renewal) failed(st state, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := &trouble{err: err, failures: 1, grant: st.record.Grant, generation: st.record.Generation}
-	if r.trouble != nil && r.trouble.concerns(st.record) {
+	if r.trouble != nil && r.trouble.concerns(st.record, r.resource) {
 		t.failures += r.trouble.failures
 	}
 	pause := r.client.jitter(min(backoffFirst<<min(t.failures-1, 10), backoffMost))
 	if f, ok := errors.AsType[*authserver.Failure](err); ok {
 		pause = max(pause, f.RetryAfter)
+		if f.Code == "invalid_target" {
+			t.target = &r.resource
+		}
 		t.final = errors.Is(err, ErrLoginRequired) && f.Outcome == authserver.InvalidGrant
 		if f.Outcome == authserver.Doubtful {
 			pause = max(pause, doubtedFor)
@@ -314,10 +356,10 @@ func (r *renewal) failed(st state, err error) error {
 	return err
 }
 
-func (s *Session) currentEpoch() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.epoch
+func (a *account) currentEpoch() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.epoch
 }
 
 // jitter spreads d over three quarters to five quarters of itself.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/machine"
 	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/internal/secret"
 	"github.com/evergrant/evergrant/tokenstore"
@@ -19,22 +20,31 @@ const (
 	saveDensePause = time.Second // the longest pause while the lease lasts
 )
 
-// received is old with what the server answered: a new generation. What the answer omits stays
+// received is what a renewal has brought: the record with it, and for which resource the access token is.
+type received struct {
+	record   *record.Record
+	resource string
+}
+
+// receive is old with what the server answered: a new generation. What the answer omits stays
 // (RFC 6749 §6: an omitted refresh token is still the old one; §5.1: an omitted scope is the one asked for).
-func (c *Client) received(old *record.Record, a *authserver.Answer, generation uint64, sent time.Time) *record.Record {
+func (c *Client) receive(old *record.Record, a *authserver.Answer, resource string, generation uint64, sent time.Time) *record.Record {
 	won := old.Clone()
 	won.Generation, won.Leases = generation, max(won.Leases, generation)
-	won.Lease, won.Mark = nil, nil
+	won.Lease, won.Mark, won.Unanswered, won.Machine = nil, nil, false, machine.Name(c.machine)
 	if !a.RefreshToken.IsEmpty() && c.config.Grant == nil {
 		won.RefreshToken = a.RefreshToken.Reveal()
-	}
-	if a.ScopesGiven {
-		won.Scopes = a.Scopes
 	}
 	if !a.IDToken.IsEmpty() {
 		won.IDToken = a.IDToken.Reveal()
 	}
-	access := &record.Access{Token: a.AccessToken.Reveal(), Type: a.TokenType, Issued: c.serverTime(sent)}
+	access := &record.Access{Token: a.AccessToken.Reveal(), Type: a.TokenType, Issued: c.serverTime(sent), Generation: generation}
+	switch {
+	case a.ScopesGiven && resource != "":
+		access.Scopes = a.Scopes
+	case a.ScopesGiven:
+		won.Scopes = a.Scopes
+	}
 	if a.Lifetime > 0 {
 		access.Expiry = access.Issued.Add(a.Lifetime)
 	}
@@ -45,7 +55,7 @@ func (c *Client) received(old *record.Record, a *authserver.Answer, generation u
 	if won.Access == nil {
 		won.Access = make(map[string]*record.Access)
 	}
-	won.Access[""] = access
+	won.Access[resource] = access
 	if won.Extra == nil && len(a.Extra) > 0 {
 		won.Extra = make(map[string]json.RawMessage)
 	}
@@ -53,12 +63,12 @@ func (c *Client) received(old *record.Record, a *authserver.Answer, generation u
 	return won
 }
 
-// merge lays the tokens of won over what the store holds now: unknown members and another's live
-// lease stay; the writer's own is over.
-func merge(stored, won *record.Record, owner string) *record.Record {
-	merged := stored.Clone()
+// merge lays the tokens of got over what the store holds now: unknown members, the access tokens of other
+// resources and another's live lease stay; the writer's own is over.
+func merge(stored *record.Record, got *received, owner string) *record.Record {
+	merged, won := stored.Clone(), got.record
 	merged.Generation, merged.Leases = won.Generation, max(stored.Leases, won.Leases)
-	merged.Mark = nil
+	merged.Mark, merged.Unanswered, merged.Machine = nil, false, won.Machine
 	if merged.Lease != nil && merged.Lease.Owner == owner {
 		merged.Lease = nil
 	}
@@ -67,7 +77,7 @@ func merge(stored, won *record.Record, owner string) *record.Record {
 	if merged.Access == nil {
 		merged.Access = make(map[string]*record.Access)
 	}
-	merged.Access[""] = won.Access[""]
+	merged.Access[got.resource] = won.Access[got.resource]
 	return merged
 }
 
@@ -75,23 +85,24 @@ func merge(stored, won *record.Record, owner string) *record.Record {
 // grant the higher generation; another grant means that a person logged in; none, that one logged
 // out. landed is false when won was outdone; st is then what prevails. On any error won may have been
 // written or not: save it again.
-func (s *Session) save(ctx context.Context, won *record.Record, st state) (_ state, landed bool, err error) {
+func (a *account) save(ctx context.Context, got *received, st state) (_ state, landed bool, err error) {
+	won := got.record
 	for {
 		switch {
 		case st.record == nil:
-			s.client.revokeDropped(ctx, won)
+			a.client.revokeDropped(ctx, won)
 			return st, false, nil
 		case st.record.Grant != won.Grant || st.record.Generation > won.Generation:
 			return st, false, nil
 		case st.record.Generation == won.Generation:
 			return st, true, nil // the number of a lease is given once: this is our own write
 		}
-		merged := merge(st.record, won, s.client.owner)
-		saved, err := s.swap(ctx, st, merged)
+		merged := merge(st.record, got, a.client.owner)
+		saved, err := a.swap(ctx, st, merged)
 		if err == nil {
 			return saved, true, nil
 		}
-		read, readErr := s.load(ctx)
+		read, readErr := a.load(ctx)
 		if readErr != nil {
 			return st, false, err
 		}
@@ -136,23 +147,34 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 // keep saves what a renewal has brought and publishes it. If the store fails, the tokens are kept
 // and saved again until that works; requests have the old token as long as it is usable, because the
 // use of the new one would end a server's leeway for the old refresh token.
-func (r *renewal) keep(ctx context.Context, l *lease, won *record.Record) error {
+func (r *renewal) keep(ctx context.Context, l *lease, won *received) error {
 	ctx = context.WithoutCancel(ctx)
 	within, cancel := context.WithTimeout(ctx, leaseLength)
 	saved, landed, err := r.save(within, won, l.known())
 	cancel()
 	if err != nil {
-		return r.keepUnsaved(ctx, l, won)
+		return r.keepUnsaved(ctx, l, won, err)
 	}
 	l.living()
 	if !landed {
 		return errAgain
 	}
-	if !r.publish(r.client.publish(saved.record)) {
+	if !r.publish(r.client.publish(saved.record, r.resource)) {
 		return errAgain
 	}
 	r.countRejection()
+	r.renewed(l, won)
 	return nil
+}
+
+// renewed tells that the server has given new tokens, and whether a new refresh token was among them.
+func (r *renewal) renewed(l *lease, won *received) {
+	e := Event{Kind: "renewed", Reason: r.flight.reason, Attempt: r.attempts, Duration: r.lasted(), Generation: won.record.Generation}
+	r.happened(e)
+	if won.record.RefreshToken != l.spent {
+		e.Kind, e.Reason = "rotated", "the server gave a new refresh token"
+		r.happened(e)
+	}
 }
 
 // countRejection notes that a rejected token has been replaced by a new one from the server, or that one has lasted until
@@ -169,13 +191,13 @@ func (r *renewal) countRejection() {
 }
 
 // keepUnsaved leaves won to a saver in the background.
-func (r *renewal) keepUnsaved(ctx context.Context, l *lease, won *record.Record) error {
+func (r *renewal) keepUnsaved(ctx context.Context, l *lease, won *received, err error) error {
 	r.mu.Lock()
-	if r.epoch != r.Session.epoch && won.Grant != r.left {
+	if r.epoch != r.Session.epoch && won.record.Grant != r.left {
 		out := r.left == ""
 		r.mu.Unlock()
 		if out {
-			r.client.revokeDropped(ctx, won)
+			r.client.revokeDropped(ctx, won.record)
 		}
 		return errAgain // a person has ended this grant in this process
 	}
@@ -184,6 +206,8 @@ func (r *renewal) keepUnsaved(ctx context.Context, l *lease, won *record.Record)
 	d, current := r.flight.demand, r.current.Load()
 	serves := current != nil && !current.unusable.hasCome(r.client.machine.Now()) && !(d.rejected && !d.isMet(current))
 	r.mu.Unlock()
+	r.saveFailed(won, 1, err)
+	r.renewed(l, won)
 	go func() {
 		defer r.client.tasks.end(task)
 		r.Session.saveLater(ctx, l, won)
@@ -192,28 +216,38 @@ func (r *renewal) keepUnsaved(ctx context.Context, l *lease, won *record.Record)
 		r.flight.result = current
 		return nil
 	}
-	if !r.publish(r.client.publish(won)) {
+	if !r.publish(r.client.publish(won.record, r.resource)) {
 		return errAgain
 	}
 	r.countRejection()
 	return nil
 }
 
+// saveFailed tells that received tokens could not be saved.
+func (a *account) saveFailed(won *received, attempt int, err error) {
+	a.happened(Event{
+		Kind: "save failed", Reason: "the store failed; the tokens are kept in memory and saved again",
+		Resource: won.resource, Attempt: attempt, Generation: won.record.Generation, Err: a.client.fail("save", a.key, err),
+	})
+}
+
 // saveLater saves won: densely while the lease lasts, because afterwards another process may spend
 // the old refresh token again, and then with backoff, for as long as the Client is open.
-func (s *Session) saveLater(ctx context.Context, l *lease, won *record.Record) {
+func (a *account) saveLater(ctx context.Context, l *lease, won *received) {
 	defer l.living()
-	ctx, cancel := s.client.tasks.detach(ctx)
+	ctx, cancel := a.client.tasks.detach(ctx)
 	defer cancel()
 	pause := saveFirstPause
-	for s.unsavedTokens() == won {
-		if err := s.pauseSaving(ctx, s.client.jitter(pause)); err != nil {
+	for attempt := 2; a.unsavedTokens() == won; attempt++ {
+		if err := a.pauseSaving(ctx, a.client.jitter(pause)); err != nil {
 			return
 		}
-		if landed, err := s.saveNow(ctx, won); err == nil {
-			s.settle(won, landed)
+		landed, err := a.saveNow(ctx, won)
+		if err == nil {
+			a.settle(won, landed)
 			return
 		}
+		a.saveFailed(won, attempt, err)
 		most := saveDensePause
 		if l.left() <= 0 {
 			l.living()
@@ -224,18 +258,18 @@ func (s *Session) saveLater(ctx context.Context, l *lease, won *record.Record) {
 }
 
 // saveNow saves won over whatever the store holds.
-func (s *Session) saveNow(ctx context.Context, won *record.Record) (landed bool, err error) {
-	st, err := s.load(ctx)
+func (a *account) saveNow(ctx context.Context, won *received) (landed bool, err error) {
+	st, err := a.load(ctx)
 	if err != nil {
 		return false, err
 	}
-	_, landed, err = s.save(ctx, won, st)
+	_, landed, err = a.save(ctx, won, st)
 	return landed, err
 }
 
 // pauseSaving waits for d; while the Client is being closed, for no more than a moment.
-func (s *Session) pauseSaving(ctx context.Context, d time.Duration) error {
-	closing := s.client.tasks.closing
+func (a *account) pauseSaving(ctx context.Context, d time.Duration) error {
+	closing := a.client.tasks.closing
 	select {
 	case <-closing:
 		d, closing = min(d, saveFirstPause), nil
@@ -252,26 +286,32 @@ func (s *Session) pauseSaving(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-func (s *Session) unsavedTokens() *record.Record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.unsaved
+func (a *account) unsavedTokens() *received {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.unsaved
 }
 
 // settle ends the care for unsaved tokens: they are in the store, or outdone.
-func (s *Session) settle(won *record.Record, landed bool) {
-	p := s.client.publish(won)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.unsaved != won {
+func (a *account) settle(won *received, landed bool) {
+	s := a.own.Resource(won.resource)
+	p := a.client.publish(won.record, won.resource)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.unsaved != won {
 		return
 	}
-	s.unsaved = nil
+	a.unsaved = nil
 	current := s.current.Load()
 	switch {
 	case landed && p.replaces(current):
 		s.setLocked(p)
-	case !landed && current != nil && current.grant == won.Grant && current.generation == won.Generation:
+	case !landed && current != nil && current.grant == won.record.Grant && current.generation == won.record.Generation:
 		s.current.Store(nil) // what prevails is in the store
 	}
+	reason := "the store takes writes again"
+	if !landed {
+		reason = "what the store holds by now prevails"
+	}
+	s.happened(Event{Kind: "saved", Reason: reason, Generation: won.record.Generation})
 }

@@ -272,12 +272,39 @@ type trial struct {
 	session *client.Session
 	arm     func(*trial) // makes things go wrong from now on
 	still   bool         // nothing of the client runs
+	log     *journal
+}
+
+// journal is what the client has told of.
+type journal struct {
+	mu     sync.Mutex
+	events []client.Event  // guarded by mu
+	log    strings.Builder // guarded by mu
+}
+
+func (j *journal) write(e client.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.events = append(j.events, e)
+	client.LogEvents(slog.New(slog.NewTextHandler(&j.log, &slog.HandlerOptions{Level: slog.LevelDebug})))(e)
+}
+
+// read looks at all that was told.
+func (j *journal) read(x *trial) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	x.require(j.log.String(), j)
+	for _, e := range j.events {
+		x.sight.shown["event "+e.Kind]++
+		x.show(e)
+		x.err("event", e.Err)
+	}
 }
 
 const secretOfClient = "SENTINEL: %&=/+~ÿ of the \"CLIENT\"="
 
 func newTrial(t *testing.T, seen sight, arm func(*trial), set ...func(*trial)) *trial {
-	x := &trial{t: t, sight: seen, as: clienttest.New(t), vault: &vault{kinds: map[string]map[string]bool{}}, arm: arm}
+	x := &trial{t: t, sight: seen, as: clienttest.New(t), vault: &vault{kinds: map[string]map[string]bool{}}, arm: arm, log: &journal{}}
 	x.api = x.as.NewAPI("api.test")
 	x.as.Register("app", secretOfClient, "client_secret_basic", "http://127.0.0.1/callback", "https://app.test/callback")
 	x.tap = &tap{base: x.as.HTTPClient("").Transport, vault: x.vault}
@@ -286,6 +313,7 @@ func newTrial(t *testing.T, seen sight, arm func(*trial), set ...func(*trial)) *
 	x.config = client.Config{
 		Issuer: x.as.Issuer, ClientID: "app", ClientSecret: secretOfClient, Scopes: []string{"openid", "read"},
 		RedirectURL: "https://app.test/callback", Store: x.store, AuthServerClient: &http.Client{Transport: x.tap},
+		OnEvent: x.log.write,
 	}
 	for _, f := range set {
 		f(x)
@@ -392,6 +420,7 @@ func (x *trial) end() {
 	x.tap.mu.Unlock()
 	x.as.Heal()
 	x.err("Close", x.client.Close(x.t.Context()))
+	x.log.read(x)
 	x.show(x.client)
 	x.show(x.session)
 	x.show(x.config)
@@ -678,6 +707,11 @@ func requireAllKinds(t *testing.T, seen sight) {
 		require.NotZero(t, seen.shown["error of "+op], op)
 	}
 	for _, kind := range []string{
+		"login", "logout", "renewed", "rotated", "rejected", "replayed", "lost answer", "failed", "save failed", "saved", "login required",
+	} {
+		require.NotZero(t, seen.shown["event "+kind], kind)
+	}
+	for _, kind := range []string{
 		"client secret", "refresh token", "access token", "id token", "code", "verifier", "device code", "state", "nonce", "version", "sealing key",
 	} {
 		require.NotZero(t, seen.secrets[kind], kind)
@@ -872,7 +906,7 @@ func theRest(t *testing.T, seen sight) {
 		x.err("New", err)
 		x.show(wrong)
 		plain := x.config
-		plain.AuthServerClient, plain.Store = nil, nil // with them it has no JSON of its own
+		plain.AuthServerClient, plain.Store, plain.OnEvent = nil, nil, nil // with them it has no JSON of its own
 		x.show(plain)
 		_, err = client.FromOAuth2(&oauth2.Config{ClientSecret: secretOfClient}, x.store)
 		require.Error(t, err)
@@ -920,6 +954,16 @@ func theRest(t *testing.T, seen sight) {
 		require.ErrorContains(t, err, "unsaved")
 		x.err("Close", err)
 		x.store.fail(nil)
+		x.end()
+	})
+	run(t, "tokens saved after all", false, func(t *testing.T) {
+		x := newTrial(t, seen, nil)
+		x.adopt()
+		x.as.Fail("/token", clienttest.Fault{WaitAnswer: time.Second})
+		time.AfterFunc(time.Second/2, func() { x.store.fail(errDisk) })
+		require.NoError(t, second(x.session.Renew(t.Context(), nil)))
+		x.store.fail(nil)
+		time.Sleep(time.Minute)
 		x.end()
 	})
 	run(t, "closed with work left", false, func(t *testing.T) {

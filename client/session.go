@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/transport"
 )
@@ -19,20 +18,73 @@ import (
 // Session is one account: it hands out access tokens and keeps its grant usable. It is a
 // transport.Source, safe for concurrent use, and costs no goroutine and no timer while idle.
 type Session struct {
-	client *Client
-	key    string
+	*account
+	resource string // RFC 8707; "" when none is named
 
 	// current is what requests get. It is read without a lock and written under mu.
 	current atomic.Pointer[published]
 
-	mu       sync.Mutex
-	flight   *flight        // the renewal under way, nil when none is; guarded by mu
-	unsaved  *record.Record // tokens received and not yet in the store; guarded by mu
-	trouble  *trouble       // how renewals have failed lately, nil after a good one; guarded by mu
-	first    time.Duration  // when the session was first used, on the monotonic clock; guarded by mu
-	epoch    uint64         // grows when a person acts (login, logout, adopt); guarded by mu
-	left     string         // the grant that the last such act has left, "" after a logout; guarded by mu
-	rejected rejections     // guarded by mu
+	flight   *flight    // the renewal under way, nil when none is; guarded by mu
+	rejected rejections // guarded by mu
+	dead     bool       // it was told that a login is required; guarded by mu
+}
+
+// account is what the Sessions of one key share: the grant, which is spent by one of them at a time.
+type account struct {
+	client *Client
+	key    string
+
+	mu      sync.Mutex
+	views   map[string]*Session // by resource, without own; guarded by mu
+	last    *flight             // the newest flight of any of the Sessions, nil once it has landed; guarded by mu
+	unsaved *received           // tokens that are not yet in the store; guarded by mu
+	trouble *trouble            // how renewals have failed lately, nil after a good one; guarded by mu
+	first   time.Duration       // when the account was first used, on the monotonic clock; guarded by mu
+	epoch   uint64              // grows when a person acts (login, logout, adopt); guarded by mu
+	left    string              // the grant that the last such act has left, "" after a logout; guarded by mu
+
+	own Session // for no resource in particular
+}
+
+// Resource returns the session of the same account for another resource (RFC 8707): its access tokens are
+// asked for with the resource parameter, out of the one refresh token. The same resource gives the same
+// *Session. Login, Adopt and Logout act on the account, through whichever of its sessions. An empty
+// resource is the account's own session.
+func (s *Session) Resource(resource string) *Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if resource == "" {
+		return &s.own
+	}
+	v := s.views[resource]
+	if v == nil {
+		v = &Session{account: s.account, resource: resource}
+		if s.views == nil {
+			s.views = make(map[string]*Session)
+		}
+		s.views[resource] = v
+	}
+	return v
+}
+
+// sessionsLocked yields every Session of the account.
+func (a *account) sessionsLocked(yield func(*Session) bool) {
+	if !yield(&a.own) {
+		return
+	}
+	for _, v := range a.views {
+		if !yield(v) {
+			return
+		}
+	}
+}
+
+// source is what the account's HTTP clients get their tokens from.
+type source struct{ *Session }
+
+// Replayed is told by the transport that a request was sent again.
+func (s source) Replayed(status int) {
+	s.happened(Event{Kind: "replayed", Reason: fmt.Sprintf("a request was answered %d and sent again with another token", status), Attempt: 2})
 }
 
 var _ transport.Source = (*Session)(nil)
@@ -48,7 +100,7 @@ func (s *Session) Wrap(c *http.Client) *http.Client {
 	if c != nil {
 		wrapped = *c
 	}
-	wrapped.Transport = &transport.Transport{Source: s, Base: wrapped.Transport, Origins: s.client.config.Origins}
+	wrapped.Transport = &transport.Transport{Source: source{s}, Base: wrapped.Transport, Origins: s.client.config.Origins}
 	return &wrapped
 }
 
@@ -84,6 +136,7 @@ func (s *Session) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.To
 		}
 		return s.await(ctx, d)
 	}
+	s.happened(Event{Kind: "rejected", Reason: "a resource server rejected the access token"})
 	return s.await(ctx, demand{not: rejected.AccessToken, rejected: true})
 }
 
@@ -96,13 +149,19 @@ type tokenSource struct{ session *Session }
 
 func (t tokenSource) Token() (*oauth2.Token, error) { return t.session.Token(context.Background()) }
 
-// storeKey is where the session's grant lies.
-func (s *Session) storeKey() string {
-	return tokenstore.Key(s.client.issuer(), s.client.config.ClientID, s.key)
+// storeKey is where the account's grant lies.
+func (a *account) storeKey() string {
+	return tokenstore.Key(a.client.issuer(), a.client.config.ClientID, a.key)
 }
 
 // Format implements fmt.Formatter: a Session shows its tokens under no verb.
-func (s *Session) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "client.Session(%q)", s.key) }
+func (s *Session) Format(f fmt.State, _ rune) {
+	if s.resource == "" {
+		fmt.Fprintf(f, "client.Session(%q)", s.key)
+		return
+	}
+	fmt.Fprintf(f, "client.Session(%q for %s)", s.key, s.resource)
+}
 
 // LogValue implements slog.LogValuer.
 func (s *Session) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(s)) }

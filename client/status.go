@@ -36,7 +36,7 @@ func (s *Session) Status(ctx context.Context) (Status, error) {
 		return Status{}, nil // a configured grant that has never succeeded leaves a record without tokens
 	}
 	status := Status{LoggedIn: true, Subject: st.record.Subject, Scopes: slices.Clone(st.record.Scopes)}
-	if a := st.record.Access[""]; a != nil && !a.Expiry.IsZero() {
+	if a := st.record.Access[s.resource]; a != nil && !a.Expiry.IsZero() {
 		status.Expiry = s.client.localTime(a.Expiry)
 	}
 	if failure := s.marked(st.record); failure != nil {

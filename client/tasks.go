@@ -39,11 +39,14 @@ func (t *tasks) begin(about string) *task {
 	return task
 }
 
-// follow starts a task out of one that still runs, closed or not: what a renewal received must be
-// saved even so.
+// follow starts a task, closed or not, while another one runs: what a renewal received must be saved even
+// so. nil: the Client is closed and nothing runs any more.
 func (t *tasks) follow(about string) *task {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.closed && len(t.running) == 0 {
+		return nil
+	}
 	task := &task{about}
 	t.running[task] = true
 	return task

@@ -378,3 +378,23 @@ func (f *failsOnce) Read([]byte) (int, error) {
 	f.err = io.EOF
 	return 0, err
 }
+
+// replays is a source that wants to know of every request that is sent again.
+type replays struct {
+	transport.Source
+	told []int
+}
+
+func (r *replays) Replayed(status int) { r.told = append(r.told, status) }
+
+func TestReplayedIsTold(t *testing.T) {
+	b := &base{answers: []*http.Response{answer(401, ""), answer(201, ""), answer(200, "")}}
+	s := &replays{Source: &rotation{}}
+	rt := &transport.Transport{Source: s, Base: b}
+	_, err := rt.RoundTrip(get(t, api))
+	require.NoError(t, err)
+	require.Equal(t, []int{401}, s.told)
+	_, err = rt.RoundTrip(get(t, api))
+	require.NoError(t, err)
+	require.Equal(t, []int{401}, s.told, "nothing was sent again")
+}

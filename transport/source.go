@@ -10,6 +10,9 @@ import (
 // Source gives a Transport its tokens. Its methods are called concurrently, must return soon after their
 // context has ended, and their errors reach the caller of the request as they are: they must hold no
 // secret. Tokens are shared and immutable: nobody changes one that was handed out.
+//
+// A Source that has a method Replayed(status int) is told, before it happens, of every request that is sent
+// again and of the status that has rejected its token. It must return at once.
 type Source interface {
 	// Token returns a token that is usable now. It should be the same pointer for as long as it is
 	// the same token, for a Transport keeps what it makes of one.

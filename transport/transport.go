@@ -115,7 +115,11 @@ func (t *Transport) replay(req *http.Request, body *loan, resp *http.Response, r
 	if !ok {
 		return resp, nil
 	}
+	status := resp.StatusCode
 	discard(resp)
+	if s, ok := t.Source.(interface{ Replayed(status int) }); ok {
+		s.Replayed(status)
+	}
 	return t.send(req, again, authorization)
 }
 

@@ -5,8 +5,12 @@
 package machine
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"math/rand/v2"
+	"os"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -53,6 +57,25 @@ func Of(store any) Machine {
 	}
 	return Real{}
 }
+
+// Name returns a fingerprint of the machine: the same for all its processes, another one on another machine.
+// It is a guess (machines are cloned and renamed) and no secret.
+func Name(m Machine) string {
+	if named, ok := m.(interface{ Name() string }); ok {
+		return named.Name()
+	}
+	return name()
+}
+
+var name = sync.OnceValue(func() string {
+	id, err := os.ReadFile("/etc/machine-id") // Linux: stays when the machine is renamed
+	if err != nil || len(id) == 0 {
+		host, _ := os.Hostname()
+		id = []byte(host)
+	}
+	sum := sha256.Sum256(append([]byte("evergrant: "), id...))
+	return hex.EncodeToString(sum[:8])
+})
 
 // UpTo returns a random duration from 0 to most.
 func UpTo(m Machine, most time.Duration) time.Duration {

@@ -30,6 +30,11 @@ type Record struct {
 	Lease *Lease `json:"lease,omitempty"`
 	// Mark says that the server has refused the tokens of this generation.
 	Mark *Mark `json:"mark,omitempty"`
+	// Unanswered says that the refresh token may have been spent by a renewal whose answer was lost, or died
+	// with its process. It changes nothing but the words in which a refusal is told.
+	Unanswered bool `json:"unanswered,omitempty"`
+	// Machine is a fingerprint of the machine on which the tokens were received; it too is for those words.
+	Machine string `json:"machine,omitempty"`
 
 	RefreshToken string                     `json:"refresh_token,omitempty"`
 	Access       map[string]*Access         `json:"access,omitempty"` // by resource; "" when none was named
@@ -49,6 +54,9 @@ type Access struct {
 	Issued    time.Time `json:"issued"`
 	Expiry    time.Time `json:"expiry,omitzero"`     // zero: the server did not say
 	RefreshAt time.Time `json:"refresh_at,omitzero"` // zero: the server did not say
+	// Generation is the record's when the token was received; 0: in a record that knows one resource only.
+	Generation uint64   `json:"generation,omitempty"`
+	Scopes     []string `json:"scopes,omitempty"` // those of this resource's token, where the server said so
 
 	unknown unknown
 }
@@ -69,6 +77,7 @@ type Mark struct {
 	Verdict     Verdict   `json:"verdict"`
 	Code        string    `json:"code,omitempty"` // RFC 6749 §5.2, as the server sent it
 	Description string    `json:"description,omitempty"`
+	Cause       string    `json:"cause,omitempty"` // in Evergrant's words
 	At          time.Time `json:"at"`
 
 	unknown unknown
@@ -102,10 +111,12 @@ func (r *Record) Clone() *Record {
 	return &c
 }
 
-// WithLease returns a copy of r under the next lease.
+// WithLease returns a copy of r under the next lease. The holder of a lease that was not given back may have
+// spent the refresh token.
 func (r *Record) WithLease(l Lease) *Record {
 	c := r.Clone()
 	c.Leases++
+	c.Unanswered = c.Unanswered || c.Lease != nil
 	c.Lease = &l
 	return c
 }

@@ -1,0 +1,100 @@
+package client_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/client/clienttest"
+	"github.com/evergrant/evergrant/internal/machine"
+	"github.com/evergrant/evergrant/tokenstore"
+)
+
+// requireCause fails unless err says that a login is required, for that cause, and says it in Status too.
+func requireCause(t *testing.T, cause, code string, err error) {
+	t.Helper()
+	require.ErrorIs(t, err, client.ErrLoginRequired)
+	e, ok := errors.AsType[*client.Error](err)
+	require.True(t, ok)
+	require.Equal(t, cause, e.Cause)
+	require.Equal(t, code, e.Code)
+	require.Equal(t, "alice", e.Session)
+	require.Equal(t, "https://as.test/token", e.Issuer)
+}
+
+// named is a process on a machine of that name.
+type named struct {
+	*localView
+	name string
+}
+
+func (n *named) Name() string             { return n.name }
+func (n *named) Machine() machine.Machine { return n }
+
+func TestCausesOfALogin(t *testing.T) {
+	for _, tt := range []struct {
+		name, cause, code string
+		happen            func(t *testing.T, w *fleet) (asker *process)
+	}{
+		{"nobody has logged in", "absent", "", func(t *testing.T, w *fleet) *process {
+			p := w.process("p")
+			require.NoError(t, p.alice().Logout(t.Context()))
+			return p
+		}},
+		{"there is no refresh token", "ended", "", func(t *testing.T, w *fleet) *process {
+			p := w.process("p")
+			require.NoError(t, p.alice().Adopt(t.Context(), &oauth2.Token{AccessToken: "a", Expiry: time.Now().Add(time.Second)}))
+			time.Sleep(time.Hour)
+			return p
+		}},
+		{"the server has revoked it", "revoked", "invalid_grant", func(_ *testing.T, w *fleet) *process {
+			w.as.KillAll()
+			return w.process("p")
+		}},
+		{"the refresh token has expired", "expired", "invalid_grant", func(t *testing.T, w *fleet) *process {
+			w.as.Change(func() { w.as.Policy.Answer = map[string]any{"refresh_expires_in": 7200} })
+			p := w.process("p")
+			_, err := p.alice().Token(t.Context())
+			require.NoError(t, err)
+			time.Sleep(3 * time.Hour)
+			w.as.KillAll()
+			return p
+		}},
+		{"an answer was lost", "lost answer", "invalid_grant", func(_ *testing.T, w *fleet) *process {
+			w.as.Fail("/token", clienttest.Fault{LoseAnswer: true})
+			return w.process("p")
+		}},
+		{"an answer died with its process", "lost answer", "invalid_grant", func(_ *testing.T, w *fleet) *process {
+			w.as.Fail("/token", clienttest.Fault{WaitAnswer: time.Second})
+			p := w.process("killed")
+			p.asks()
+			p.stop()
+			time.Sleep(time.Minute)
+			return w.process("p")
+		}},
+		{"the tokens were copied", "copied", "invalid_grant", func(t *testing.T, w *fleet) *process {
+			on := func(machine string) *process {
+				return w.start(machine, func(v *view) tokenstore.Store { return &named{&localView{v, w}, machine} })
+			}
+			_, err := on("laptop").alice().Token(t.Context())
+			require.NoError(t, err)
+			time.Sleep(2 * time.Hour)
+			w.as.KillAll() // as the other copy's renewals have it
+			return on("desktop")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			simulate(t, func(t *testing.T, w *fleet) {
+				p := tt.happen(t, w)
+				_, err := p.alice().Token(t.Context())
+				requireCause(t, tt.cause, tt.code, err)
+				_, again := w.process("another").alice().Token(t.Context())
+				requireCause(t, tt.cause, tt.code, again)
+			})
+		})
+	}
+}

@@ -1,0 +1,190 @@
+package client_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/client/clienttest"
+	"github.com/evergrant/evergrant/tokenstore"
+)
+
+// heard is what a client has told.
+type heard struct {
+	mu     sync.Mutex
+	events []client.Event // guarded by mu
+}
+
+func (h *heard) hear(e client.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, e)
+}
+
+// take returns what was told since it was last asked.
+func (h *heard) take() []client.Event {
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	events := h.events
+	h.events = nil
+	return events
+}
+
+func kinds(events []client.Event) []string {
+	var names []string
+	for _, e := range events {
+		names = append(names, e.Kind)
+	}
+	return names
+}
+
+// eventful runs f with a server and a logged-in session that tells its events.
+func eventful(t *testing.T, f func(t *testing.T, s *clienttest.Server, store *spied, alice *client.Session, h *heard)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s, h := clienttest.New(t), &heard{}
+		store := &spied{Store: tokenstore.NewMemory(), vault: &vault{kinds: map[string]map[string]bool{}}}
+		config := web(store)
+		config.OnEvent = h.hear
+		alice := s.NewClient(config).Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		require.Equal(t, []string{"login"}, kinds(h.take()))
+		f(t, s, store, alice, h)
+	})
+}
+
+func TestEventsOfARenewal(t *testing.T) {
+	eventful(t, func(t *testing.T, s *clienttest.Server, _ *spied, alice *client.Session, h *heard) {
+		s.Fail("/token", clienttest.Fault{Status: 429, Header: http.Header{"Retry-After": {"2"}}})
+		_, err := alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		events := h.take()
+		require.Equal(t, []string{"renewed", "rotated"}, kinds(events))
+		for _, e := range events {
+			require.Equal(t, "alice", e.Session)
+			require.Equal(t, s.Issuer, e.Issuer)
+			require.Equal(t, 2, e.Attempt)
+			require.GreaterOrEqual(t, e.Duration, 2*time.Second)
+			require.NotEmpty(t, e.Reason)
+			require.NotZero(t, e.Generation)
+			require.NoError(t, e.Err)
+			require.WithinDuration(t, time.Now(), e.Time, time.Second)
+		}
+	})
+}
+
+func TestEventsOfARejectedToken(t *testing.T) {
+	eventful(t, func(t *testing.T, s *clienttest.Server, _ *spied, alice *client.Session, h *heard) {
+		api := s.NewAPI("api.test")
+		token, err := alice.Token(t.Context())
+		require.NoError(t, err)
+		s.RevokeAccessToken(token.AccessToken)
+		require.Equal(t, http.StatusOK, get(t, alice.Wrap(s.HTTPClient("")), api.URL))
+		require.Equal(t, []string{"rejected", "renewed", "rotated", "replayed"}, kinds(h.take()))
+	})
+}
+
+func TestEventsOfALostAnswer(t *testing.T) {
+	eventful(t, func(t *testing.T, s *clienttest.Server, _ *spied, alice *client.Session, h *heard) {
+		s.Fail("/token", clienttest.Fault{LoseAnswer: true})
+		_, err := alice.Renew(t.Context(), nil)
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+		events := h.take()
+		require.Equal(t, []string{"lost answer", "replayed", "login required"}, kinds(events))
+		require.Error(t, events[0].Err)
+		require.ErrorIs(t, events[2].Err, client.ErrLoginRequired)
+		time.Sleep(2 * time.Hour)
+		_, err = alice.Token(t.Context())
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+		require.Empty(t, h.take(), "it is told once")
+	})
+}
+
+func TestEventsOfAStoreThatFails(t *testing.T) {
+	eventful(t, func(t *testing.T, s *clienttest.Server, store *spied, alice *client.Session, h *heard) {
+		s.Fail("/token", clienttest.Fault{WaitAnswer: time.Second})
+		time.AfterFunc(500*time.Millisecond, func() { store.fail(errDisk) })
+		_, err := alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		store.fail(nil)
+		time.Sleep(time.Minute)
+		events := h.take()
+		require.Equal(t, []string{"save failed", "renewed", "rotated"}, kinds(events[:3]))
+		require.ErrorIs(t, events[0].Err, errDisk)
+		require.Equal(t, "saved", events[len(events)-1].Kind)
+		for i, e := range events[3 : len(events)-1] {
+			require.Equal(t, "save failed", e.Kind)
+			require.Equal(t, i+2, e.Attempt)
+		}
+	})
+}
+
+func TestEventsOfAnotherProcess(t *testing.T) {
+	eventful(t, func(t *testing.T, s *clienttest.Server, store *spied, alice *client.Session, h *heard) {
+		other := s.NewClient(web(store)).Session("alice")
+		first, err := alice.Token(t.Context())
+		require.NoError(t, err)
+		_, err = other.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		require.Empty(t, h.take())
+		_, err = alice.Renew(t.Context(), first)
+		require.NoError(t, err)
+		require.Equal(t, []string{"rejected", "adopted"}, kinds(h.take()))
+		require.NoError(t, other.Logout(t.Context()))
+		time.Sleep(2 * time.Hour)
+		_, err = alice.Token(t.Context())
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		require.NoError(t, alice.Logout(t.Context()))
+		require.Equal(t, []string{"login required", "login", "logout"}, kinds(h.take()))
+	})
+}
+
+// An OnEvent that panics or never returns is its program's trouble alone.
+func TestEventsStopNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := clienttest.New(t)
+		config := web(nil)
+		config.OnEvent = func(client.Event) { panic("of the program") }
+		alice := s.NewClient(config).Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		_, err := alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+
+		var missed []int
+		release := make(chan struct{})
+		config.OnEvent = func(e client.Event) { <-release; missed = append(missed, e.Missed) }
+		c := s.NewClient(config)
+		bob := c.Session("bob")
+		require.NoError(t, bob.Adopt(t.Context(), s.Login("openid", "read")))
+		for range 1000 {
+			_, err = bob.Renew(t.Context(), nil)
+			require.NoError(t, err)
+		}
+		close(release)
+		_, err = bob.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		require.NoError(t, c.Close(t.Context()))
+		require.Len(t, missed, 1+1024+2)
+		require.Equal(t, 2*1000-1024, missed[1+1024], "the next one says how many were dropped")
+	})
+}
+
+func TestLogEvents(t *testing.T) {
+	var out bytes.Buffer
+	log := client.LogEvents(slog.New(slog.NewTextHandler(&out, nil)))
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	log(client.Event{Kind: "rotated", Time: at})
+	require.Empty(t, out.String(), "a matter for debugging")
+	log(client.Event{Kind: "save failed", Time: at, Issuer: "https://as.test", Session: "alice", Reason: "why", Attempt: 2, Duration: time.Second, Generation: 7, Err: errDisk, Missed: 3})
+	require.Equal(t, `time=2026-01-02T03:04:05.000Z level=WARN msg="save failed" issuer=https://as.test session=alice reason=why attempt=2 duration=1s generation=7 error="`+errDisk.Error()+`" missed=3`+"\n", out.String())
+}

@@ -1,0 +1,129 @@
+package client_test
+
+import (
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/client/clienttest"
+	"github.com/evergrant/evergrant/tokenstore"
+)
+
+// One refresh token serves several resources: each has access tokens of its own, and the refresh token is spent by
+// one of them at a time.
+func TestResourcesShareAGrantAndNoAccessToken(t *testing.T) {
+	world(t, func(t *testing.T, s *clienttest.Server, mail *clienttest.API, alice *client.Session, _ *http.Client) {
+		files := s.NewAPI("files.test")
+		toMail, toFiles := alice.Resource(mail.URL), alice.Resource(files.URL)
+		require.Same(t, toMail, alice.Resource(mail.URL))
+		require.Same(t, toMail, toFiles.Resource(mail.URL))
+		require.Same(t, alice, toMail.Resource(""))
+		for range 20 {
+			var calls sync.WaitGroup
+			for range 5 {
+				calls.Go(func() {
+					require.Equal(t, http.StatusOK, get(t, toMail.Wrap(s.HTTPClient("")), mail.URL))
+					require.Equal(t, http.StatusOK, get(t, toFiles.Wrap(s.HTTPClient("")), files.URL))
+					require.Equal(t, http.StatusOK, get(t, alice.Wrap(s.HTTPClient("")), mail.URL))
+				})
+			}
+			calls.Wait()
+			time.Sleep(50 * time.Minute)
+		}
+		require.Zero(t, mail.Refused()+files.Refused())
+		require.Empty(t, s.Reuses())
+
+		token, err := toMail.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, http.StatusUnauthorized, call(t, s, files.URL, token.AccessToken), "a token for mail opens no files")
+	})
+}
+
+func call(t *testing.T, s *clienttest.Server, address, token string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := s.HTTPClient("").Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	return resp.StatusCode
+}
+
+// A renewal for one resource leaves the others' access tokens alone, in memory and in the store.
+func TestResourcesKeepTheirTokens(t *testing.T) {
+	world(t, func(t *testing.T, s *clienttest.Server, mail *clienttest.API, _ *client.Session, _ *http.Client) {
+		files, store := s.NewAPI("files.test"), tokenstore.NewMemory()
+		alice := s.NewClient(web(store)).Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		first, err := alice.Resource(mail.URL).Token(t.Context())
+		require.NoError(t, err)
+		_, err = alice.Resource(files.URL).Renew(t.Context(), nil)
+		require.NoError(t, err)
+		renewals := len(s.Renewals())
+		for _, session := range []*client.Session{alice, s.NewClient(web(store)).Session("alice")} {
+			again, err := session.Resource(mail.URL).Token(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, first.AccessToken, again.AccessToken)
+		}
+		require.Len(t, s.Renewals(), renewals, "nobody had to ask")
+	})
+}
+
+// What a person does counts for every resource.
+func TestResourcesLogOutTogether(t *testing.T) {
+	world(t, func(t *testing.T, s *clienttest.Server, mail *clienttest.API, alice *client.Session, _ *http.Client) {
+		toMail := alice.Resource(mail.URL)
+		before, err := toMail.Token(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, toMail.Adopt(t.Context(), s.Login("openid", "read")))
+		after, err := toMail.Token(t.Context())
+		require.NoError(t, err)
+		require.NotEqual(t, before.AccessToken, after.AccessToken)
+		require.NoError(t, alice.Logout(t.Context()))
+		_, err = toMail.Token(t.Context())
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+	})
+}
+
+// A resource that the server refuses is no trouble of the others.
+func TestResourceThatIsRefused(t *testing.T) {
+	world(t, func(t *testing.T, s *clienttest.Server, mail *clienttest.API, alice *client.Session, _ *http.Client) {
+		_, err := alice.Resource("not absolute").Token(t.Context())
+		var e *client.Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, "invalid_target", e.Code)
+		_, again := alice.Resource("not absolute").Token(t.Context())
+		require.Same(t, err, again, "it is remembered")
+		_, err = alice.Resource(mail.URL).Token(t.Context())
+		require.NoError(t, err)
+		asked := slices.DeleteFunc(s.Requests(), func(r clienttest.Request) bool { return r.Error != "invalid_target" })
+		require.Len(t, asked, 1)
+	})
+}
+
+// What could not be saved for one resource is saved before another one spends the refresh token.
+func TestResourcesSaveFirst(t *testing.T) {
+	simulate(t, func(t *testing.T, w *fleet) {
+		p := w.process("p1")
+		p.refuseSaves(w.stored().Generation)
+		mail, files := p.alice().Resource("https://mail.test"), p.alice().Resource("https://files.test")
+		first, err := mail.Token(t.Context())
+		require.NoError(t, err)
+		_, err = files.Token(t.Context())
+		require.ErrorIs(t, err, errDisk)
+		p.resume()
+		_, err = files.Token(t.Context())
+		require.NoError(t, err)
+		again, err := mail.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, first.AccessToken, again.AccessToken)
+		require.Equal(t, first.AccessToken, w.stored().Access["https://mail.test"].Token)
+		require.Equal(t, []string{"RT1", "RT2"}, w.presented())
+	})
+}
