@@ -126,6 +126,12 @@ func (p *Provider) Fail(f Faults) {
 	})
 }
 
+// SetAccessTokenLife is Config.AccessTokenLife for the tokens given from now on.
+func (p *Provider) SetAccessTokenLife(life time.Duration) {
+	p.t.Helper()
+	p.post("/test/access-token-life", map[string]any{"seconds": int(life / time.Second)})
+}
+
 // TokenRequest is one line of the provider's ledger.
 type TokenRequest = ledger.TokenRequest
 
@@ -135,6 +141,21 @@ func (p *Provider) Log() []TokenRequest {
 	var log []TokenRequest
 	p.get("/test/log", &log)
 	return log
+}
+
+// Revocation is one request to the revocation endpoint (RFC 7009).
+type Revocation struct {
+	Time      time.Time `json:"time"`      // when it came in
+	Presented string    `json:"presented"` // the token sent, named as in the ledger
+	Status    int       `json:"status"`    // 200 for a token that is not known, too
+}
+
+// Revocations is every revocation asked for so far, in the order in which they were done.
+func (p *Provider) Revocations() []Revocation {
+	p.t.Helper()
+	var all []Revocation
+	p.get("/test/revocations", &all)
+	return all
 }
 
 // Stats counts what is alive and what has happened.

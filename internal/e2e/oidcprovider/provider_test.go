@@ -13,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
+	"github.com/evergrant/evergrant/internal/e2e/ledger"
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
 	"github.com/evergrant/evergrant/internal/e2e/tcpproxy"
 )
@@ -187,6 +188,9 @@ func TestAccessTokensEnd(t *testing.T) {
 		require.Equal(t, http.StatusOK, resp.StatusCode)
 		_, refused := refresh(t, c, token.RefreshToken)
 		require.Equal(t, "invalid_grant", refused)
+		require.Len(t, p.Revocations(), 1, "those behind the protocol's back are none")
+		require.Equal(t, ledger.Name(token.RefreshToken), p.Revocations()[0].Presented)
+		require.Equal(t, http.StatusOK, p.Revocations()[0].Status)
 	})
 }
 
@@ -197,6 +201,8 @@ func TestAccessTokensExpire(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return call(t, p, token.AccessToken).StatusCode == http.StatusUnauthorized
 	}, 3*time.Second, 50*time.Millisecond)
+	p.SetAccessTokenLife(time.Hour)
+	require.EqualValues(t, 3600, signIn(t, p, config(p, oidcprovider.Native), consent).ExpiresIn)
 }
 
 func TestDeviceFlow(t *testing.T) {

@@ -21,7 +21,7 @@ const address = `127.0.0.1:${server.address().port}`;
 const issuer = config.issuer || `http://${address}`;
 
 const store = new Map();
-const lifetime = config.accessTokenSeconds;
+const lifetime = () => config.accessTokenSeconds; // a test may change it
 
 const provider = new Provider(issuer, {
   adapter: adapterOver(store),
@@ -54,7 +54,7 @@ const provider = new Provider(issuer, {
       defaultResource: () => undefined,
       getResourceServerInfo: (ctx, resource) => {
         if (!config.resources.includes(resource)) throw new errors.InvalidTarget();
-        return { scope: 'api:read api:write', audience: resource, accessTokenTTL: lifetime, accessTokenFormat: 'opaque' };
+        return { scope: 'api:read api:write', audience: resource, accessTokenTTL: lifetime(), accessTokenFormat: 'opaque' };
       },
     },
     ...config.features,

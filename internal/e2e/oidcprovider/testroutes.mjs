@@ -6,6 +6,7 @@ import { readBody } from './body.mjs';
 
 export function testRoutes(provider, store, config) {
   const ledger = [];
+  const revocations = [];
   const spent = new Set(); // hashes of the refresh tokens that rotation has replaced
   const details = new WeakMap(); // why a token request failed, which the wire does not say
   const api = { accepted: 0, refused: 0 };
@@ -28,9 +29,15 @@ export function testRoutes(provider, store, config) {
       ctx.body = { sub: token.accountId, client_id: token.clientId, aud: token.aud, scope: token.scope };
     },
     'GET /test/log': (ctx) => { ctx.body = ledger; },
+    'GET /test/revocations': (ctx) => { ctx.body = revocations; },
     'GET /test/stats': (ctx) => { ctx.body = { api, live: live(store), token_requests: ledger.length }; },
     'POST /test/faults': async (ctx) => {
       faults = JSON.parse(await readBody(ctx.req));
+      ctx.status = 204;
+    },
+    // From now on.
+    'POST /test/access-token-life': async (ctx) => {
+      config.accessTokenSeconds = JSON.parse(await readBody(ctx.req)).seconds;
       ctx.status = 204;
     },
     // Early revocation of one access token: the grant and its refresh token live on.
@@ -59,8 +66,9 @@ export function testRoutes(provider, store, config) {
   return async (ctx, next) => {
     const route = routes[`${ctx.method} ${ctx.path}`];
     if (route) return route(ctx);
-    if (ctx.path !== '/token' || ctx.method !== 'POST') return next();
-    return tokenRequest(ctx, next);
+    if (ctx.method === 'POST' && ctx.path === '/token') return tokenRequest(ctx, next);
+    if (ctx.method === 'POST' && ctx.path === '/token/revocation') return revocation(ctx, next);
+    return next();
   };
 
   async function tokenRequest(ctx, next) {
@@ -79,6 +87,12 @@ export function testRoutes(provider, store, config) {
     await next();
     ledger.push(entry(ctx, at));
     if (answerDelay) await sleep(answerDelay);
+  }
+
+  async function revocation(ctx, next) {
+    const time = new Date();
+    await next();
+    revocations.push({ time, presented: hash(ctx.oidc?.params?.token), status: ctx.status });
   }
 
   function entry(ctx, at) {

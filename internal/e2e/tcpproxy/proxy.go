@@ -19,18 +19,32 @@ type Action int
 
 // The actions. A cut is a reset of both connections.
 const (
-	CutRequest Action = iota + 1 // nothing of the request reaches the server
-	CutAnswer                    // the server has answered, nothing of it reaches the client
-	HoldAnswer                   // the answer comes after Rule.Hold
-	Drop                         // the request is swallowed and the connection stays open, silent
+	CutRequest  Action = iota + 1 // nothing of the request reaches the server
+	CutAnswer                     // the server has answered, nothing of it reaches the client
+	HoldAnswer                    // the answer comes after Rule.Hold, or when Rule.Gate opens
+	HoldRequest                   // the same of the request
+	Drop                          // the request is swallowed and the connection stays open, silent
 )
 
 // Rule applies to one request: the next whose first bytes are Match.
 type Rule struct {
 	Match string // such as "POST /token "; empty: any. Of a TLS connection, only the empty Match knows anything
 	Do    Action
-	Hold  time.Duration // for HoldAnswer
+	Hold  time.Duration // for HoldAnswer and HoldRequest
+	Gate  *Gate         // instead of Hold; nil: Hold it is
 }
+
+// Gate holds requests or answers until it is opened, for a test that acts meanwhile. It is safe for concurrent use.
+type Gate struct{ met, opened chan struct{} }
+
+// NewGate makes a closed gate, for one rule.
+func NewGate() *Gate { return &Gate{make(chan struct{}), make(chan struct{})} }
+
+// Met is closed once something is held; an answer then means that the server has done its part.
+func (g *Gate) Met() <-chan struct{} { return g.met }
+
+// Open lets pass what is held, and what would be. It is called once.
+func (g *Gate) Open() { close(g.opened) }
 
 // Proxy forwards connections until its test ends. It is safe for concurrent use.
 type Proxy struct {
@@ -159,6 +173,8 @@ func (p *Proxy) requests(l *link) {
 			case Drop:
 				silent = true
 				continue
+			case HoldRequest:
+				p.hold(rule)
 			case CutAnswer, HoldAnswer:
 				l.rule.Store(&rule)
 			}
@@ -183,14 +199,28 @@ func (p *Proxy) answers(l *link) {
 				l.cut()
 				return
 			}
-			select {
-			case <-time.After(rule.Hold):
-			case <-p.stopped:
-			}
+			p.hold(*rule)
 		}
 		if _, werr := l.client.Write(buf[:n]); werr != nil || err != nil {
 			return
 		}
+	}
+}
+
+// hold waits as the rule says, or until the proxy ends.
+func (p *Proxy) hold(rule Rule) {
+	var over <-chan time.Time
+	var opened <-chan struct{}
+	if g := rule.Gate; g != nil {
+		close(g.met)
+		opened = g.opened
+	} else {
+		over = time.After(rule.Hold)
+	}
+	select {
+	case <-over:
+	case <-opened:
+	case <-p.stopped:
 	}
 }
 

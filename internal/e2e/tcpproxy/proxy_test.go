@@ -57,6 +57,7 @@ func TestRulesLoseOneRequestEach(t *testing.T) {
 		{name: "the answer is cut", do: tcpproxy.CutAnswer, reached: 1},
 		{name: "the request is dropped", do: tcpproxy.Drop, reached: 0, timeout: true},
 		{name: "the answer is held", do: tcpproxy.HoldAnswer, reached: 1, timeout: true},
+		{name: "the request is held", do: tcpproxy.HoldRequest, reached: 0, timeout: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, client, reached := setUp(t)
@@ -94,6 +95,38 @@ func TestAHeldAnswerComes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "hello", body)
 	require.GreaterOrEqual(t, time.Since(start), hold)
+}
+
+func TestAGateHolds(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		do      tcpproxy.Action
+		reached int32 // while it is held
+	}{
+		{"the request", tcpproxy.HoldRequest, 0},
+		{"the answer", tcpproxy.HoldAnswer, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, client, reached := setUp(t)
+			gate := tcpproxy.NewGate()
+			p.Next(tcpproxy.Rule{Do: tt.do, Gate: gate})
+			done := make(chan error)
+			go func() {
+				_, err := post(client, p.URL(), time.Minute)
+				done <- err
+			}()
+			<-gate.Met()
+			select {
+			case <-done:
+				require.Fail(t, "the gate is closed")
+			case <-time.After(50 * time.Millisecond):
+			}
+			require.Equal(t, tt.reached, reached.Load())
+			gate.Open()
+			require.NoError(t, <-done)
+			require.Equal(t, int32(1), reached.Load())
+		})
+	}
 }
 
 func TestCutAllEndsWhatIsOpen(t *testing.T) {
