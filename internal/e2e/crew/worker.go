@@ -158,7 +158,7 @@ func Call(hc *http.Client, api string) error {
 type Worker struct {
 	t       testing.TB
 	cmd     *exec.Cmd
-	stdin   io.Closer
+	stdin   io.WriteCloser
 	stderr  bytes.Buffer // whole once the process has ended
 	journal string
 }
@@ -188,6 +188,13 @@ func (w *Worker) Events() []Event {
 
 // Process is the worker's, for signals.
 func (w *Worker) Process() *os.Process { return w.cmd.Process }
+
+// Tell writes a line to the worker's standard input, for an act that reads it.
+func (w *Worker) Tell(line string) {
+	w.t.Helper()
+	_, err := io.WriteString(w.stdin, line+"\n")
+	require.NoError(w.t, err)
+}
 
 // Dismiss tells the worker to end as programs do; Wait waits for that.
 func (w *Worker) Dismiss() {
