@@ -4,8 +4,6 @@
 package djangooauth
 
 import (
-	"encoding/json"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -97,11 +95,5 @@ func (p *Provider) SignIn(authorizationURL, account string) *url.URL {
 // Log is every token request so far, in the order in which they were done.
 func (p *Provider) Log() []ledger.TokenRequest {
 	p.t.Helper()
-	resp, err := http.Get(p.own("/test/log"))
-	require.NoError(p.t, err)
-	defer resp.Body.Close()
-	require.Equal(p.t, http.StatusOK, resp.StatusCode)
-	var log []ledger.TokenRequest
-	require.NoError(p.t, json.NewDecoder(resp.Body).Decode(&log))
-	return log
+	return ledger.Get(p.t, p.own("/test/log"))
 }

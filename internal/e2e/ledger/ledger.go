@@ -5,7 +5,12 @@ package ledger
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // TokenRequest is one line of a ledger. Refresh tokens are named as by Name; equal names are equal tokens.
@@ -20,6 +25,18 @@ type TokenRequest struct {
 	Error     string    `json:"error"`
 	Detail    string    `json:"detail"` // what the provider keeps to itself
 	Reuse     bool      `json:"reuse"`  // the token sent had been replaced before
+}
+
+// Get reads the ledger at address.
+func Get(t testing.TB, address string) []TokenRequest {
+	t.Helper()
+	resp, err := http.Get(address)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	var log []TokenRequest
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&log))
+	return log
 }
 
 // Name is the name of a refresh token: a short hash.
