@@ -56,6 +56,7 @@ type Proxy struct {
 
 	mu    sync.Mutex // guards what follows
 	rules []Rule
+	rest  func(start []byte) Rule // for what no rule matches; nil: the zero Rule
 	links map[*link]bool
 	ended bool
 }
@@ -87,6 +88,14 @@ func (p *Proxy) Next(rules ...Rule) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rules = append(p.rules, rules...)
+}
+
+// Otherwise has choose make the rule of each request that no rule of Next matches, from its first bytes. Nil: such requests
+// pass. choose is not called twice at a time and must not use the proxy.
+func (p *Proxy) Otherwise(choose func(start []byte) Rule) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rest = choose
 }
 
 // Unused counts the rules that no request has met yet.
@@ -224,7 +233,7 @@ func (p *Proxy) hold(rule Rule) {
 	}
 }
 
-// take removes and returns the rule for a request that starts like this; the zero Rule if there is none.
+// take removes and returns the rule for a request that starts like this. The zero Rule lets it pass.
 func (p *Proxy) take(start []byte) Rule {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -233,6 +242,9 @@ func (p *Proxy) take(start []byte) Rule {
 			p.rules = slices.Delete(p.rules, i, i+1)
 			return rule
 		}
+	}
+	if p.rest != nil {
+		return p.rest(start)
 	}
 	return Rule{}
 }

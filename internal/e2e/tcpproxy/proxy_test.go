@@ -1,6 +1,7 @@
 package tcpproxy_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -84,6 +85,25 @@ func TestRulesLoseOneRequestEach(t *testing.T) {
 			require.Equal(t, "hello", body)
 		})
 	}
+}
+
+func TestOtherwise(t *testing.T) {
+	p, client, reached := setUp(t)
+	var seen []string
+	p.Next(tcpproxy.Rule{Match: "POST /first "})
+	p.Otherwise(func(start []byte) tcpproxy.Rule {
+		seen = append(seen, string(start[:bytes.IndexByte(start, '\r')]), string(start[len(start)-len("hello"):]))
+		return tcpproxy.Rule{Do: tcpproxy.CutRequest}
+	})
+	_, err := post(client, p.URL()+"/first", time.Minute)
+	require.NoError(t, err, "a rule goes first")
+	_, err = post(client, p.URL()+"/second", time.Minute)
+	require.Error(t, err)
+	p.Otherwise(nil)
+	_, err = post(client, p.URL()+"/third", time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, []string{"POST /second HTTP/1.1", "hello"}, seen)
+	require.Equal(t, int32(2), reached.Load())
 }
 
 func TestAHeldAnswerComes(t *testing.T) {
