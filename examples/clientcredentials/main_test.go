@@ -11,10 +11,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/examples/internal/demo"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestDaemon_outlivesItsTokens(t *testing.T) {
 	p, err := demo.StartProvider(time.Second, nil)

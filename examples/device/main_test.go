@@ -9,11 +9,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/examples/internal/demo"
 	"github.com/evergrant/evergrant/tokenstore/file"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestDevice_asksOnce(t *testing.T) {
 	p, err := demo.StartProvider(300*time.Second, nil)

@@ -12,11 +12,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/examples/internal/demo"
 	"github.com/evergrant/evergrant/tokenstore"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The file keeps the refresh token of before the first rotation. A program that starts again must not
 // spend it a second time.

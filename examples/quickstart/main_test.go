@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/zalando/go-keyring"
+	"go.uber.org/goleak"
 
 	"github.com/evergrant/evergrant/examples/internal/demo"
 )
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // runProgram runs the program and returns its lines and its exit code. read sees each line as it comes.

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/evergrant/evergrant/examples/internal/demo"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // config is a public client as x/oauth2 has it: these tests are about the provider, not about Evergrant.
 func config(p *demo.Provider) *oauth2.Config {

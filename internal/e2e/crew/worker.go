@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/e2e/gnomekeyring"
 )
 
 const (
@@ -51,12 +53,13 @@ type Task struct {
 // Act is something that a worker can do.
 type Act func(*client.Session, *Journal) error
 
-// Main is a TestMain. In a process that is a worker it runs no tests; it does its task, which is one of acts if it names
-// one.
+// Main is a TestMain that fails when goroutines are left. In a process that is a worker it runs no tests; it does its
+// task, which is one of acts if it names one.
 func Main(m *testing.M, acts map[string]Act) {
 	text := os.Getenv(taskVariable)
 	if text == "" {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m, gnomekeyring.Bus()...)
+		return
 	}
 	if err := perform(text, acts); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -120,7 +123,7 @@ func (t Task) callUntilEOF(s *client.Session, j *Journal) error {
 				case err == nil:
 					j.Write(Called, "")
 				case errors.Is(err, client.ErrLoginRequired):
-					j.Write(LoginRequired, "")
+					j.Write(LoginRequired, cause(err))
 				default:
 					j.Write(Failed, err.Error())
 				}
@@ -130,6 +133,14 @@ func (t Task) callUntilEOF(s *client.Session, j *Journal) error {
 	}
 	group.Wait()
 	return nil
+}
+
+// cause is why err requires a login.
+func cause(err error) string {
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		return e.Cause
+	}
+	return ""
 }
 
 // Call calls the API once.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/evergrant/evergrant/internal/e2e/process"
 )
@@ -58,7 +59,7 @@ func Rerun(t *testing.T, state State) bool {
 	for level := range strings.SplitSeq(t.Name(), "/") {
 		levels = append(levels, "^"+regexp.QuoteMeta(level)+"$")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit(t))
 	defer cancel()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -68,6 +69,14 @@ func Rerun(t *testing.T, state State) bool {
 	require.NoError(t, err, "in a session of its own: %s", output)
 	require.Contains(t, string(output), "--- PASS: "+t.Name(), "the test did not run in its session")
 	return true
+}
+
+// limit is how long a test that runs again may take: so long that this process can still tell what it said.
+func limit(t *testing.T) time.Duration {
+	if end, ok := t.Deadline(); ok {
+		return time.Until(end) - 5*time.Second
+	}
+	return time.Hour
 }
 
 // Start starts a session in the given state, until the test ends, and returns the environment for its programs.
@@ -171,4 +180,13 @@ func ready(bus *dbus.Conn) bool {
 
 func call(bus *dbus.Conn, method string, arguments ...any) *dbus.Call {
 	return bus.Object(secrets, "/org/freedesktop/secrets").Call(method, 0, arguments...)
+}
+
+// Bus are the goroutines that a process keeps once it has asked its keychain: go-keyring shares one connection to the
+// session bus and never closes it.
+func Bus() []goleak.Option {
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction("github.com/godbus/dbus/v5.newConn.func1"),
+		goleak.IgnoreAnyFunction("github.com/godbus/dbus/v5.(*Conn).inWorker"),
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/internal/e2e/process"
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 	}
 	// A crowd whose connections are not kept would run out of ports.
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 100
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // task is what the other program is to do.
