@@ -1,0 +1,158 @@
+//go:build unix
+
+package faults_test
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/internal/e2e/crew"
+	"github.com/evergrant/evergrant/internal/e2e/ledger"
+	"github.com/evergrant/evergrant/internal/e2e/tcpproxy"
+)
+
+// leaseLength is how long the lease of a holder is honoured that lives and is silent.
+const leaseLength = 15 * time.Second
+
+func (h *hand) signal(what syscall.Signal) {
+	h.t.Helper()
+	require.NoError(h.t, h.Process().Signal(what))
+}
+
+// stopHolder has a hand renew and stops it with the lease in its hands, before anything of its request has left.
+func (s *scene) stopHolder() *hand {
+	s.t.Helper()
+	for range 5 {
+		h := s.hire(leaseLength)
+		gate := s.hold(tcpproxy.HoldRequest)
+		h.tell(renew)
+		h.await(1, crew.Sending)
+		h.signal(syscall.SIGSTOP)
+		select {
+		case <-gate.Met(): // its request was quicker than the signal: that once, it is another case
+			gate.Open()
+			h.signal(syscall.SIGCONT)
+			h.requireRenewed()
+		case <-time.After(100 * time.Millisecond):
+			gate.Open() // it is for whoever sends next
+			return h
+		}
+	}
+	require.Fail(s.t, "no holder could be stopped in time")
+	return nil
+}
+
+// takeOver has a hand renew, which must cost it the patience that a stopped holder is due.
+func (h *hand) takeOver() crew.Event {
+	h.t.Helper()
+	start := time.Now()
+	h.tell(renew)
+	e := h.outcome()
+	require.Greater(h.t, e.At.Sub(start), leaseLength*2/3, "the lease of a living holder was not honoured")
+	return e
+}
+
+// I1: who was stopped past the lease sends nothing.
+func TestAHolderIsStoppedBeforeItSends(t *testing.T) {
+	t.Parallel()
+	s, _ := strictScene(t, crew.InFolder(t), 0)
+	other := s.hire(0)
+	stopped := s.stopHolder()
+	before := len(s.refreshes())
+	require.NotNil(t, s.stored().Lease)
+
+	e := other.takeOver()
+	require.Equal(t, renewed, e.Name, e.Detail)
+	require.Len(t, s.refreshes(), before+1)
+	require.Zero(t, s.proxy.Unused())
+
+	gate := s.hold(tcpproxy.HoldRequest)
+	stopped.signal(syscall.SIGCONT)
+	require.Equal(t, e.Detail, stopped.requireRenewed(), "it takes what the other has brought")
+	require.Equal(t, 1, s.proxy.Unused(), "it has sent a token request")
+	gate.Open()
+	s.requireAlive(stopped, other)
+	s.requireSpentOnce()
+}
+
+// A strict server ends the grant when the one who took over asks again. That is said, with its cause.
+func TestAHolderIsStoppedAfterItSent_Strict(t *testing.T) {
+	t.Parallel()
+	s, _ := strictScene(t, crew.InFolder(t), 0)
+	stopped, other := s.hire(0), s.hire(0)
+	s.stopAwaiting(stopped)
+
+	e := other.takeOver()
+	require.Equal(t, crew.LoginRequired, e.Name, e.Detail)
+	require.Equal(t, "lost answer", e.Detail)
+
+	stopped.signal(syscall.SIGCONT)
+	t.Log(stopped.outcome())
+	for _, h := range []*hand{stopped, other} {
+		h.tell(call + " " + s.Task.Server.API)
+		t.Log(h.outcome())
+	}
+	for _, l := range s.refreshes() {
+		t.Logf("%+v", l)
+	}
+	s.SignIn()
+	s.requireAlive(stopped, other)
+}
+
+// stopAwaiting has h renew and stops it when the server has answered. The answer comes while h is stopped.
+func (s *scene) stopAwaiting(h *hand) {
+	s.t.Helper()
+	gate := s.hold(tcpproxy.HoldAnswer)
+	h.tell(renew)
+	s.awaitMet(gate)
+	h.signal(syscall.SIGSTOP)
+	gate.Open()
+}
+
+// Where the server has a leeway, nothing is lost: neither when the late winner wakes up behind the one who took over, nor
+// when he does so while that one's request is out.
+func TestAHolderIsStoppedAfterItSent_Leeway(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		wake func(t *testing.T, s *scene, stopped, other *hand)
+	}{
+		{"and wakes up too late", func(t *testing.T, s *scene, stopped, other *hand) {
+			e := other.takeOver()
+			require.Equal(t, renewed, e.Name, e.Detail)
+			stopped.signal(syscall.SIGCONT)
+			require.Equal(t, e.Detail, stopped.requireRenewed())
+		}},
+		{"and wakes up while another's answer is on its way", func(t *testing.T, s *scene, stopped, other *hand) {
+			gate := s.hold(tcpproxy.HoldAnswer)
+			other.tell(renew)
+			s.awaitMet(gate)
+			stopped.signal(syscall.SIGCONT)
+			stopped.requireRenewed()
+			mine := s.stored()
+			require.Equal(t, s.refreshes()[0].Issued, ledger.Name(mine.RefreshToken), "the late winner's token is thrown away")
+			require.NotNil(t, mine.Lease, "the other's lease is gone")
+			gate.Open()
+			other.requireRenewed()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := lenientScene(t, crew.InFolder(t))
+			stopped, other := s.hire(0), s.hire(0)
+			s.stopAwaiting(stopped)
+			tt.wake(t, s, stopped, other)
+			lines := s.refreshes()
+			require.Len(t, lines, 2, "one each")
+			require.Equal(t, lines[0].Presented, lines[1].Presented)
+			require.Equal(t, lines[len(lines)-1].Issued, ledger.Name(s.stored().RefreshToken))
+			s.requireAlive(stopped, other)
+			for _, line := range s.refreshes() {
+				require.Equal(t, 200, line.Status, line.Error)
+			}
+		})
+	}
+}
