@@ -68,8 +68,8 @@ func TestSessionsAreSmall(t *testing.T) {
 		most  int
 	}{
 		"OAuth": {registry{}, mostEach},
-		// oauth2.Token.Extra answers from a map, which alone takes 312 bytes.
-		"OpenID Connect": {registry{openID: true}, mostEach + 312},
+		// oauth2.Token.Extra answers from a map: 312 bytes when nearly empty, and what its values are boxed in.
+		"OpenID Connect": {registry{openID: true}, mostEach + 384},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, keys := people(t, row.store)
