@@ -26,7 +26,7 @@ const (
 	Sending       = "sending"        // a token request is about to leave, or has left
 	Settled       = "settled"        // the store holds what came of it, and no lease; the detail names the refresh token
 	Called        = "called"         // a call of the API was answered
-	LoginRequired = "login-required" // a call ended with client.ErrLoginRequired
+	LoginRequired = "login-required" // a call ended with client.ErrLoginRequired; the detail is the Cause
 	Failed        = "failed"         // a call ended otherwise; the detail is the error
 )
 

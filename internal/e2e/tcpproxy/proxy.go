@@ -4,8 +4,11 @@ package tcpproxy
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
+	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,7 +93,7 @@ func (p *Proxy) Next(rules ...Rule) {
 	p.rules = append(p.rules, rules...)
 }
 
-// Otherwise has choose make the rule of each request that no rule of Next matches, from its first bytes. Nil: such requests
+// Otherwise has choose make the rule of each request that no rule of Next matches, from its first bytes; of a POST with a Content-Length, from all of it. Nil: such requests
 // pass. choose is not called twice at a time and must not use the proxy.
 func (p *Proxy) Otherwise(choose func(start []byte) Rule) {
 	p.mu.Lock()
@@ -172,7 +175,7 @@ func (p *Proxy) leave(l *link) {
 func (p *Proxy) requests(l *link) {
 	buf := make([]byte, 32<<10)
 	for silent := false; ; {
-		n, err := l.client.Read(buf)
+		n, err := readRequest(l.client, buf)
 		if n > 0 && !silent {
 			rule := p.take(buf[:n])
 			switch rule.Do {
@@ -195,6 +198,31 @@ func (p *Proxy) requests(l *link) {
 			return
 		}
 	}
+}
+
+var contentLength = regexp.MustCompile(`(?i)\r\ncontent-length: *(\d+)\r\n`)
+
+// readRequest reads what there is; of a POST with a Content-Length, all of it that fits, however it was cut into packets.
+func readRequest(r io.Reader, buf []byte) (n int, err error) {
+	for err == nil && (n == 0 || n < len(buf) && isPart(buf[:n])) {
+		var more int
+		more, err = r.Read(buf[n:])
+		n += more
+	}
+	return n, err
+}
+
+func isPart(request []byte) bool {
+	if !bytes.HasPrefix(request, []byte("POST ")) {
+		return false
+	}
+	head, body, whole := bytes.Cut(request, []byte("\r\n\r\n"))
+	length := contentLength.FindSubmatch(append(head[:len(head):len(head)], "\r\n"...))
+	if !whole || length == nil {
+		return !whole
+	}
+	n, err := strconv.Atoi(string(length[1]))
+	return err == nil && len(body) < n
 }
 
 // answers forwards what the server says, until either side ends.

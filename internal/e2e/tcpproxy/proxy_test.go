@@ -1,9 +1,11 @@
 package tcpproxy_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -104,6 +106,32 @@ func TestOtherwise(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"POST /second HTTP/1.1", "hello"}, seen)
 	require.Equal(t, int32(2), reached.Load())
+}
+
+func TestARequestInPartsIsOne(t *testing.T) {
+	p, _, reached := setUp(t)
+	var seen []string
+	p.Otherwise(func(start []byte) tcpproxy.Rule {
+		seen = append(seen, string(start))
+		return tcpproxy.Rule{}
+	})
+	conn, err := net.Dial("tcp", p.Address)
+	require.NoError(t, err)
+	defer conn.Close()
+	parts := []string{"POST / HTTP/1.1\r\nHost: h\r\nContent-Le", "ngth: 5\r\n\r\n", "he", "llo"}
+	for _, part := range parts {
+		_, err := conn.Write([]byte(part))
+		require.NoError(t, err)
+		time.Sleep(10 * time.Millisecond) // a packet of its own
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(body))
+	require.Equal(t, []string{strings.Join(parts, "")}, seen)
+	require.Equal(t, int32(1), reached.Load())
 }
 
 func TestAHeldAnswerComes(t *testing.T) {

@@ -1,0 +1,263 @@
+// Package fleet_test runs eight processes over one store while processes are killed and connections are cut, over every kind
+// of store on one machine and against every kind of authorization server, and wants to know of each grant that was lost why.
+package fleet_test
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/e2e/crew"
+	"github.com/evergrant/evergrant/internal/e2e/gnomekeyring"
+	"github.com/evergrant/evergrant/internal/e2e/ledger"
+	"github.com/evergrant/evergrant/internal/e2e/tcpproxy"
+	"github.com/evergrant/evergrant/internal/record"
+)
+
+const (
+	processes  = 8
+	killEvery  = time.Second
+	callPause  = 200 * time.Millisecond // the servers answer some hundred calls a second at most
+	cutShare   = 0.1
+	slowest    = 300 * time.Millisecond // how long the network keeps an answer, at most
+	calm       = 3 * time.Second        // longer than a dead process's lease is honoured
+	soakLength = "EVERGRANT_SOAK"       // the seconds of each cell; empty: ten
+)
+
+func TestMain(m *testing.M) { crew.Main(m, nil) }
+
+func TestFleet(t *testing.T) {
+	if os.Getenv("EVERGRANT_E2E") != "1" {
+		t.Skip("takes minutes; `make test` sets EVERGRANT_E2E")
+	}
+	for _, at := range []struct {
+		name string
+		open func(t *testing.T) crew.Place
+	}{
+		{"file", func(t *testing.T) crew.Place { return crew.Place{Dir: t.TempDir()} }},
+		{"sealed file", func(t *testing.T) crew.Place { return crew.InFolder(t) }},
+		{"keychain", func(t *testing.T) crew.Place { return crew.Place{Keychain: true, Dir: t.TempDir()} }},
+	} {
+		for _, kind := range servers {
+			t.Run(at.name+"/"+kind.name, func(t *testing.T) {
+				if at.name == "keychain" && gnomekeyring.Rerun(t, gnomekeyring.Unlocked) {
+					return
+				}
+				newFleet(t, kind.start(t), kind.window, at.open(t)).run(length(t))
+			})
+		}
+	}
+}
+
+func length(t *testing.T) time.Duration {
+	text := os.Getenv(soakLength)
+	if text == "" {
+		return 10 * time.Second
+	}
+	seconds, err := strconv.Atoi(text)
+	require.NoError(t, err, "%s is a number of seconds", soakLength)
+	return time.Duration(seconds) * time.Second
+}
+
+// fleet is a crew in bad times, and the count of them.
+type fleet struct {
+	*crew.Crew
+	t       *testing.T
+	server  server
+	window  time.Duration
+	proxy   *tcpproxy.Proxy
+	weather *weather
+	strikes int            // processes killed
+	kills   map[string]int // of them, those with this token in doubt
+	login   time.Time      // when somebody logged in last
+	losses  int
+}
+
+func newFleet(t *testing.T, s server, window time.Duration, at crew.Place) *fleet {
+	t.Helper()
+	proxy := tcpproxy.Start(t)
+	proxy.To(s.address)
+	s = s.behind(proxy.Address)
+	f := &fleet{
+		Crew: crew.New(t, s.Server, at, s.signIn), t: t, server: s, window: window, proxy: proxy,
+		weather: &weather{}, kills: map[string]int{}, login: time.Now(),
+	}
+	f.Task.Pause = callPause
+	return f
+}
+
+// run has the fleet work for d in bad weather, and judges it.
+func (f *fleet) run(d time.Duration) {
+	f.t.Helper()
+	for range processes {
+		f.Hire()
+	}
+	f.RequireAll("begin", crew.Called, time.Time{})
+	f.proxy.Otherwise(f.weather.choose)
+	f.weather.set(true)
+	end := time.Now().Add(d)
+	for next := time.Now().Add(killEvery); next.Before(end); next = next.Add(killEvery) {
+		f.watch(next)
+		f.strike()
+	}
+	f.watch(end)
+	f.weather.set(false)
+	f.watch(time.Now().Add(calm))
+	require.Eventually(f.t, func() bool { return f.account().isSettled() }, 10*time.Second, 100*time.Millisecond, "%v", f.account().faults(f.losses))
+	f.replaceLost()
+	f.RequireAll("go on", crew.Called, time.Now())
+	f.Dismiss()
+	f.judge()
+}
+
+// watch replaces grants that are lost, until then.
+func (f *fleet) watch(until time.Time) {
+	f.t.Helper()
+	for time.Now().Before(until) {
+		f.replaceLost()
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// strike kills a worker and starts another in its place.
+func (f *fleet) strike() {
+	f.t.Helper()
+	w := f.Workers[rand.N(len(f.Workers))]
+	f.Replace(w)
+	f.strikes++
+	if token := crew.InDoubt(w.Events()); token != "" {
+		f.kills[token]++
+	}
+}
+
+// replaceLost logs in if the grant is lost, once every worker has said so.
+func (f *fleet) replaceLost() {
+	f.t.Helper()
+	status, err := f.Session.Status(f.t.Context())
+	require.NoError(f.t, err)
+	if status.LoggedIn {
+		return
+	}
+	require.ErrorIs(f.t, status.Failure, client.ErrLoginRequired)
+	var why *client.Error
+	require.ErrorAs(f.t, status.Failure, &why)
+	require.Equal(f.t, "lost answer", why.Cause)
+	f.losses++
+	f.RequireAll("report the loss", crew.LoginRequired, f.login)
+	f.SignIn()
+	f.login = time.Now()
+}
+
+// account puts together what is known so far.
+func (f *fleet) account() account {
+	f.t.Helper()
+	a := account{
+		refreshes: ledger.Refreshes(f.server.log()), wire: f.weather.exchanges(), kills: f.kills,
+		held: map[string]time.Time{}, window: f.window,
+	}
+	hold := func(token string, at time.Time) {
+		if since, ok := a.held[token]; !ok || at.Before(since) {
+			a.held[token] = at
+		}
+	}
+	for _, w := range f.All {
+		for _, e := range w.Events() {
+			if e.Name == crew.Leased || e.Name == crew.Settled {
+				hold(e.Detail, e.At)
+			}
+		}
+	}
+	data, _, err := f.Store.Load(f.t.Context(), f.server.StoreKey())
+	require.NoError(f.t, err)
+	stored, err := record.Decode(data)
+	require.NoError(f.t, err)
+	hold(ledger.Name(stored.RefreshToken), time.Now())
+	return a
+}
+
+// judge wants nobody to have been failed, and every loss explained.
+func (f *fleet) judge() {
+	f.t.Helper()
+	calls := 0
+	for _, w := range f.All {
+		for _, e := range w.Events() {
+			switch e.Name {
+			case crew.Called:
+				calls++
+			case crew.Failed:
+				assert.Fail(f.t, "a request failed", "%s", e.Detail)
+			case crew.LoginRequired:
+				assert.Equal(f.t, "lost answer", e.Detail)
+			}
+		}
+	}
+	a := f.account()
+	assert.Empty(f.t, a.faults(f.losses))
+	answers, requests, stranded := 0, 0, map[string]int{}
+	for _, e := range a.wire {
+		switch e.do {
+		case tcpproxy.CutAnswer:
+			answers++
+		case tcpproxy.CutRequest:
+			requests++
+		}
+	}
+	for token := range a.stranded() {
+		if a.cuts(token, tcpproxy.CutAnswer) > 0 {
+			stranded["answer cut"]++
+		} else {
+			stranded["receiver killed"]++
+		}
+	}
+	f.t.Logf("%d refreshes, %d calls, %d token requests: %d cut before the server, %d after; %d kills, %d tokens in doubt; %d grants lost: %v",
+		len(a.refreshes), calls, len(a.wire), requests, answers, f.strikes, len(f.kills), f.losses, stranded)
+	assert.Greater(f.t, len(a.refreshes), f.losses, "nothing was renewed")
+	assert.LessOrEqual(f.t, len(a.refreshes), len(a.wire)-requests, "the server has seen what the proxy has not")
+}
+
+// weather is what the network does to token requests, and the log of them. It is safe for concurrent use.
+type weather struct {
+	mu  sync.Mutex // guards what follows
+	bad bool
+	cut bool // the last request
+	log []exchange
+}
+
+func (w *weather) set(bad bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.bad = bad
+}
+
+func (w *weather) exchanges() []exchange {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]exchange(nil), w.log...)
+}
+
+// choose is the rule for a request. A connection is never cut right after another: that the repetition is lost too is a
+// failure which callers are told of, and so may not happen here.
+func (w *weather) choose(start []byte) tcpproxy.Rule {
+	_, body, _ := bytes.Cut(start, []byte("\r\n\r\n"))
+	form, err := url.ParseQuery(string(body))
+	if err != nil || form.Get("grant_type") != "refresh_token" {
+		return tcpproxy.Rule{} // somebody logs in
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rule := tcpproxy.Rule{Do: tcpproxy.HoldAnswer, Hold: rand.N(slowest)}
+	if w.cut = w.bad && !w.cut && rand.Float64() < cutShare; w.cut {
+		rule.Do = []tcpproxy.Action{tcpproxy.CutRequest, tcpproxy.CutAnswer}[rand.N(2)]
+	}
+	w.log = append(w.log, exchange{time.Now(), ledger.Name(form.Get("refresh_token")), rule.Do})
+	return rule
+}
