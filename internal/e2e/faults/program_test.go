@@ -38,19 +38,23 @@ func callAndExit(s *client.Session, j *crew.Journal) error {
 func TestShortLivedPrograms(t *testing.T) {
 	const (
 		runs    = 200
-		longest = 10 // seconds that an access token lives
+		longest = 10                     // seconds that an access token lives; short lives are more frequent
+		rest    = 300 * time.Millisecond // between two programs, at most
 		limit   = time.Minute
 	)
+	t.Parallel()
 	s, p := strictScene(t, crew.InFolder(t), time.Second)
 	task := s.Task
 	task.Journal = filepath.Join(t.TempDir(), "journal")
+	env := append(os.Environ(), "GORACE=atexit_sleep_ms=0") // the race detector would sleep a second at every end
 	begin := time.Now()
 	for i := range runs {
-		p.SetAccessTokenLife(time.Duration(1+rand.N(longest)) * time.Second)
+		p.SetAccessTokenLife(time.Duration(1+rand.N(1+rand.N(longest))) * time.Second)
 		task.Act = []string{tidy, hasty}[i%2]
-		program := task.Start(t, os.Environ())
+		program := task.Start(t, env)
 		program.Tell(task.Server.API)
 		program.Wait()
+		time.Sleep(rand.N(rest))
 	}
 	lasted := time.Since(begin)
 	lines := s.refreshes()

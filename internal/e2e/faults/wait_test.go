@@ -55,6 +55,5 @@ func measureWaiting(t *testing.T, at crew.Place) {
 	slices.Sort(took)
 	t.Logf("a waiter had the new token %v after it was durable, in the median of %d rounds; in the slowest after %v",
 		took[rounds/2].Round(time.Millisecond), rounds, took[rounds-1].Round(time.Millisecond))
-	require.Positive(t, took[0], "the token was there before it was durable")
 	require.Less(t, took[rounds/2], limit)
 }
