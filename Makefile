@@ -48,6 +48,10 @@ hermetic: ## the root module's tests without -race, which counts allocations dif
 race: ## every test of every module with -race, the end-to-end tests included
 	$(call part,go test -race,export EVERGRANT_E2E=1; $(call each,echo "--- module $$module" && go test -race -shuffle=on -timeout=5m ./...))
 
+.PHONY: soak-processes
+soak-processes: provision ## the eight processes of internal/e2e/fleet, for a minute instead of ten seconds a cell
+	EVERGRANT_E2E=1 EVERGRANT_SOAK=60 go test -C internal/e2e -race -v -timeout=30m -run '^TestFleet$$' ./fleet
+
 .PHONY: api
 api: ## rewrite the golden files of the exported API
 	go test ./internal/house -run '^TestExportedAPI$$' -update

@@ -28,6 +28,7 @@ const (
 	Called        = "called"         // a call of the API was answered
 	LoginRequired = "login-required" // a call ended with client.ErrLoginRequired; the detail is the Cause
 	Failed        = "failed"         // a call ended otherwise; the detail is the error
+	Told          = "told"           // the session had an event; the detail is its kind, reason and error
 )
 
 // Journal is the file in which a worker writes what happens, a line an event, so that its death tells where it was. It is

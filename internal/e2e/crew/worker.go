@@ -82,6 +82,7 @@ func perform(text string, acts map[string]Act) error {
 	}
 	config := t.Server.config(watchedStore{s, j})
 	config.AuthServerClient = &http.Client{Transport: watchedWire{http.DefaultTransport, j, t.Slow}}
+	config.OnEvent = func(e client.Event) { j.Write(Told, fmt.Sprint(e.Kind, ": ", e.Reason, ": ", e.Err)) }
 	c, err := client.New(config)
 	if err != nil {
 		return err

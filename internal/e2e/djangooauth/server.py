@@ -6,6 +6,7 @@ ready, and ends when its standard input does.
 import hashlib
 import io
 import json
+import logging
 import os
 import socketserver
 import sys
@@ -36,6 +37,7 @@ settings.configure(
     SECRET_KEY=os.urandom(16).hex(),
     USE_TZ=True,
 )
+logging.disable(logging.WARNING)  # it warns of every 4xx
 django.setup()
 
 from django.contrib.auth import get_user_model  # noqa: E402
