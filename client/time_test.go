@@ -79,9 +79,9 @@ func TestWhenATokenIsRenewedAheadAndWhenItIsNotUsedAnyMore(t *testing.T) {
 	}
 }
 
-// TestTokensOfAnyLifeServe uses tokens of each life for twenty lives: nobody sees one end, and none is renewed much
+// TestPain21_TokensOfAnyLifeServe uses tokens of each life for twenty lives: nobody sees one end, and none is renewed much
 // more often than it has to be.
-func TestTokensOfAnyLifeServe(t *testing.T) {
+func TestPain21_TokensOfAnyLifeServe(t *testing.T) {
 	for name, row := range lives {
 		t.Run(name, func(t *testing.T) {
 			renewed(t, clienttest.Policy{Lifetime: row.life, KeepAccessToken: true}, func(t *testing.T, s *clienttest.Server, alice *client.Session, _ string) {
@@ -142,7 +142,7 @@ func TestTheServersRefreshInWins(t *testing.T) {
 	}
 }
 
-func TestTokenThatNeverSaysWhenItExpiresLivesUntilRejected(t *testing.T) {
+func TestPain28_TokenThatNeverSaysWhenItExpiresLivesUntilRejected(t *testing.T) {
 	for name, said := range map[string]any{
 		"expires_in missing": nil, "null": json.RawMessage("null"), "0": 0, "a string 0": "0", "negative": -1, "a word": "never",
 	} {
@@ -225,8 +225,8 @@ func TestClockThatIsWrong(t *testing.T) {
 	}
 }
 
-// TestLaptopThatSleepsEveryNight: while it sleeps, its monotonic clock stands still and the server's tokens end.
-func TestLaptopThatSleepsEveryNight(t *testing.T) {
+// TestPain30_LaptopThatSleepsEveryNight: while it sleeps, its monotonic clock stands still and the server's tokens end.
+func TestPain30_LaptopThatSleepsEveryNight(t *testing.T) {
 	simulate(t, func(t *testing.T, w *fleet) {
 		w.as.Change(func() { w.as.Policy.KeepAccessToken = true })
 		p, api := w.process("p1"), w.as.NewAPI("api.test")
