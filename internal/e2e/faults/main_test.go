@@ -9,5 +9,5 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	crew.Main(m, map[string]crew.Act{obeys: obey, tidy: callOnce, hasty: callAndExit})
+	crew.Main(m, map[string]crew.Act{obeys: obey, tidy: callOnce, hasty: callAndExit, busy: callAndExitLater})
 }

@@ -12,45 +12,67 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/internal/e2e/crew"
+	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
 )
 
-// The acts of programs that make one call. The API's address comes on standard input.
+// The acts of programs that are soon over. The API's address comes on standard input.
 const (
 	tidy  = "call and close"
 	hasty = "call and exit" // at once, without Close
+	busy  = "call for a moment and exit"
 )
 
 func callOnce(s *client.Session, _ *crew.Journal) error {
-	lines := bufio.NewScanner(os.Stdin)
-	lines.Scan()
-	return crew.Call(s.HTTPClient(), lines.Text())
+	return crew.Call(s.HTTPClient(), readLine())
 }
 
 func callAndExit(s *client.Session, j *crew.Journal) error {
-	err := callOnce(s, j)
-	if err == nil {
-		os.Exit(0)
+	if err := callOnce(s, j); err != nil {
+		return err
 	}
-	return err
+	os.Exit(0)
+	return nil
 }
 
-// A program that makes one call and is gone leaves no grant half renewed, whatever is left of its token's life.
+// callAndExitLater finds the token in memory from the second call on, which may be stale: in less than a second, that is no
+// reason to renew.
+func callAndExitLater(s *client.Session, _ *crew.Journal) error {
+	const moment = 200 * time.Millisecond
+	hc, api := s.HTTPClient(), readLine()
+	for end := time.Now().Add(rand.N(moment)); ; {
+		if err := crew.Call(hc, api); err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			os.Exit(0)
+		}
+	}
+}
+
+func readLine() string {
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Scan()
+	return lines.Text()
+}
+
+// A program that is soon gone leaves no grant half renewed, whatever is left of its token's life.
 func TestShortLivedPrograms(t *testing.T) {
 	const (
 		runs    = 200
 		longest = 10                     // seconds that an access token lives; short lives are more frequent
-		rest    = 300 * time.Millisecond // between two programs, at most
+		rest    = 200 * time.Millisecond // between two programs, at most
 		limit   = time.Minute
 	)
 	t.Parallel()
 	s, p := strictScene(t, crew.InFolder(t), time.Second)
+	p.Fail(oidcprovider.Faults{AnswerDelay: 150 * time.Millisecond}) // a renewal that nobody waits for would be cut off
 	task := s.Task
 	task.Journal = filepath.Join(t.TempDir(), "journal")
 	env := append(os.Environ(), "GORACE=atexit_sleep_ms=0") // the race detector would sleep a second at every end
 	begin := time.Now()
 	for i := range runs {
 		p.SetAccessTokenLife(time.Duration(1+rand.N(1+rand.N(longest))) * time.Second)
-		task.Act = []string{tidy, hasty}[i%2]
+		task.Act = []string{tidy, hasty, tidy, busy}[i%4]
 		program := task.Start(t, env)
 		program.Tell(task.Server.API)
 		program.Wait()
@@ -62,7 +84,7 @@ func TestShortLivedPrograms(t *testing.T) {
 		runs, lasted.Round(time.Second), len(lines), p.Stats().API.Refused, p.Stats().API.Accepted)
 	require.Less(t, lasted, limit)
 	s.requireSpentOnce()
-	require.Equal(t, runs, p.Stats().API.Accepted, "every program was served")
+	require.GreaterOrEqual(t, p.Stats().API.Accepted, runs)
 	require.Greater(t, len(lines), int(lasted/time.Second)/longest, "tokens of 1 to 10 s are renewed more often")
 	status, err := s.Session.Status(t.Context())
 	require.NoError(t, err)
