@@ -15,7 +15,7 @@ each = failed=0; for module in $(MODULES); do (cd "$$module" && $(1)) || failed=
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 .PHONY: test
 test: provision gofmt vet staticcheck hermetic race ## install what is missing, then every check and every test of every module

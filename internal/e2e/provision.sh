@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-# The program or the folder that shows that a package is installed, and the package.
+# The program or the files that show that a package is installed, and the package.
 wanted=(
 	gcc:gcc # go test -race
 	chromium:chromium
@@ -14,15 +14,15 @@ wanted=(
 	Xvfb:xvfb # a display with nobody at it
 	node:nodejs
 	npm:npm
-	/usr/lib/python3/dist-packages/oauth2_provider:python3-django-oauth-toolkit
-	/usr/share/doc/ruby-doorkeeper:ruby-doorkeeper
-	/usr/share/doc/ruby-rails:ruby-rails
-	/usr/share/doc/ruby-sqlite3:ruby-sqlite3
+	/usr/lib/python3/dist-packages/oauth2_provider/__init__.py:python3-django-oauth-toolkit
+	/usr/share/rubygems-integration/all/specifications/doorkeeper-[0-9]*.gemspec:ruby-doorkeeper
+	/usr/share/rubygems-integration/all/specifications/rails-[0-9]*.gemspec:ruby-rails
+	/usr/share/rubygems-integration/*/specifications/sqlite3-[0-9]*.gemspec:ruby-sqlite3
 	puma:puma
 )
 missing=()
 for pair in "${wanted[@]}"; do
-	command -v "${pair%%:*}" >/dev/null || [ -d "${pair%%:*}" ] || missing+=("${pair#*:}")
+	command -v "${pair%%:*}" >/dev/null || compgen -G "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 done
 # gcc without the C library's headers links nothing.
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
