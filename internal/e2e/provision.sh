@@ -20,9 +20,15 @@ wanted=(
 	/usr/share/rubygems-integration/*/specifications/sqlite3-[0-9]*.gemspec:ruby-sqlite3
 	puma:puma
 )
+is_there() {
+	case $1 in
+	/*) compgen -G "$1" ;;
+	*) command -v "$1" ;;
+	esac >/dev/null
+}
 missing=()
 for pair in "${wanted[@]}"; do
-	command -v "${pair%%:*}" >/dev/null || compgen -G "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+	is_there "${pair%%:*}" || missing+=("${pair#*:}")
 done
 # gcc without the C library's headers links nothing.
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
