@@ -20,7 +20,7 @@ import (
 
 const (
 	crowd    = 100_000 // sessions that stand for a million
-	users    = 10_000  // of them, where everybody's token would take the test too long
+	users    = 4_000   // of them, where everybody's token would take the test too long
 	mostEach = 512     // bytes that a live one may cost, the texts of its key and its tokens apart
 )
 

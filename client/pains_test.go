@@ -152,7 +152,7 @@ func TestPain07_NobodyLogsInForAKeychainThatCannotBeUsed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := clienttest.New(t)
 			alice := aliceOf(s, broken{trouble})
-			asked := func() error { t.Error("a person was asked"); return nil }
+			asked := func() error { t.Error("a person was asked"); return errors.New("nobody is there") }
 			for _, flow := range []client.Flow{
 				client.Browser{Open: func(string) error { return asked() }},
 				client.Device{Prompt: func(context.Context, client.Verification) error { return asked() }},
