@@ -83,8 +83,16 @@ func (a account) cuts(token string, by ...tcpproxy.Action) int {
 	return n
 }
 
-// isSettled reports whether the server has given its word about every token that it has spent for nobody.
-func (a account) isSettled() bool { return len(a.stranded()) == len(a.refused()) }
+// isSettled reports whether the server has refused every token that it has spent for nobody.
+func (a account) isSettled() bool {
+	refused := a.refused()
+	for token := range a.stranded() {
+		if _, ok := refused[token]; !ok {
+			return false
+		}
+	}
+	return true
+}
 
 // faults says what is wrong with the account, if the given number of losses has been reported; nothing should be.
 func (a account) faults(losses int) []string {

@@ -23,9 +23,14 @@ const (
 // server is a running authorization server.
 type server struct {
 	crew.Server
-	address string // of the server itself, host:port
-	signIn  func(address string) *url.URL
-	log     func() []ledger.TokenRequest
+	provider
+	address string // of the provider itself, host:port
+}
+
+// provider is what the starters of authorization servers give.
+type provider interface {
+	SignIn(authorizationURL, account string) *url.URL
+	Log() []ledger.TokenRequest
 }
 
 // servers are the kinds of servers, from those that forgive nothing to those that forgive a lost answer for a while.
@@ -41,7 +46,7 @@ var servers = []struct {
 				Endpoint: oauth2.Endpoint{AuthURL: p.Issuer + "/auth", TokenURL: p.Issuer + "/token", AuthStyle: oauth2.AuthStyleInParams},
 				ClientID: oidcprovider.Native, Scopes: []string{"openid", "offline_access"}, RedirectURL: oidcprovider.Callback, API: p.API(),
 			},
-			address: p.Address, signIn: func(address string) *url.URL { return p.SignIn(address, "alice") }, log: p.Log,
+			provider: p, address: p.Address,
 		}
 	}},
 	{"until a grace period ends", grace, func(t *testing.T) server {
@@ -51,7 +56,7 @@ var servers = []struct {
 				Endpoint: p.Endpoint(), ClientID: djangooauth.ClientID, Scopes: []string{djangooauth.Scope},
 				RedirectURL: djangooauth.Callback, API: p.API(),
 			},
-			address: p.Address, signIn: func(address string) *url.URL { return p.SignIn(address, "alice") }, log: p.Log,
+			provider: p, address: p.Address,
 		}
 	}},
 	{"until a successor is used", forever, func(t *testing.T) server {
@@ -61,7 +66,7 @@ var servers = []struct {
 				Endpoint: p.Endpoint(), ClientID: doorkeeper.ClientID, Scopes: []string{doorkeeper.Scope},
 				RedirectURL: doorkeeper.Callback, API: p.API(),
 			},
-			address: p.Address, signIn: func(address string) *url.URL { return p.SignIn(address, "alice") }, log: p.Log,
+			provider: p, address: p.Address,
 		}
 	}},
 }
