@@ -71,6 +71,7 @@ type lease struct {
 	mu         sync.Mutex
 	state      state           // as last written or read; guarded by mu
 	since      machine.Reading // before the write that began or last extended it; guarded by mu
+	sent       time.Time       // when check last let a request go; guarded by mu
 	unanswered bool            // an answer was lost; guarded by mu
 	lost       bool            // somebody else has taken or removed it, or it has stopped a request; guarded by mu
 }
@@ -111,7 +112,15 @@ func (l *lease) check() error {
 	if l.lost {
 		return errLeaseOver
 	}
+	l.sent = l.session.client.machine.Now().Wall
 	return nil
+}
+
+// sentAt is when the last token request was written: what it brings lives from then on.
+func (l *lease) sentAt() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sent
 }
 
 func (l *lease) isLost() bool {

@@ -217,7 +217,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 	defer cancel()
 	pause, replayed := retryFirst, false
 	for {
-		old, sent := l.known().record, r.client.machine.Now()
+		old := l.known().record
 		if r.attempts++; old.Unanswered && r.client.config.Grant == nil {
 			r.happened(Event{Kind: "replayed", Reason: "the refresh token is sent again: an answer was lost", Attempt: r.attempts, Duration: r.lasted()})
 		}
@@ -226,7 +226,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 		stop()
 		if err == nil {
 			r.client.noticeDate(answer.Date)
-			return &received{r.client.receive(old, answer, r.resource, l.number, sent.Wall), r.resource}, nil
+			return &received{r.client.receive(old, answer, r.resource, l.number, l.sentAt()), r.resource}, nil
 		}
 		if l.isLost() { // not by err: a transport may put an error of its own over that of check
 			return nil, r.release(ctx, l, errAgain, nil)

@@ -1,0 +1,346 @@
+package simulation
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/client"
+)
+
+// act has somebody do something: a caller, a person, an administrator, the machine.
+func (w *world) act() {
+	type choice struct {
+		weight int
+		do     func()
+	}
+	living := w.living()
+	var choices []choice
+	add := func(theme string, weight int, do func()) {
+		if theme == "" || w.has(theme) {
+			choices = append(choices, choice{weight, do})
+		}
+	}
+	if len(living) > 0 {
+		p := living[w.chance.IntN(len(living))]
+		if len(w.waiting()) < 8 {
+			add("", 20, func() { w.callSome(living) })
+		}
+		add("renew", 3, func() { w.call(p, "renew", "") })
+		add("crash", 3, func() { w.crash(p) })
+		add("stop", 3, func() { w.stop(p) })
+		add("sleep", 2, func() { w.sleep() })
+		add("close", 2, func() { w.close(p) })
+		if !w.credentials {
+			add("person", 1, func() { w.person(p, "login") })
+			add("person", 1, func() { w.person(p, "adopt") })
+			add("person", 1, func() { w.person(p, "logout") })
+		}
+	}
+	if len(living) < w.scenario.processes && len(w.everybody()) < 12 {
+		add("", 6, func() { w.start() })
+	}
+	for _, p := range w.everybody() {
+		if p.stopped && !p.isDead() {
+			add("", 8, func() { w.resume(p) })
+		}
+	}
+	if waiting := w.waiting(); len(waiting) > 0 {
+		c := waiting[w.chance.IntN(len(waiting))]
+		add("cancel", 6, func() { w.note("call %s is given up", c.id); c.cancel(); w.rest() })
+	}
+	add("revoke", 3, func() { w.note("all access tokens are revoked"); w.as.RevokeAccessToken("") })
+	add("kill", 1, func() { w.note("the grant is revoked"); w.judge.revoked(); w.as.KillAll() })
+	add("reject", 2, func() { w.rejectAll() })
+	add("outage", 3, func() {
+		w.outage = one(w.chance, "", "", "down", "read-only")
+		w.note("the store is %s", w.outage)
+	})
+	total := 0
+	for _, c := range choices {
+		total += c.weight
+	}
+	if total == 0 {
+		w.pass(time.Second)
+		return
+	}
+	draw := w.chance.IntN(total)
+	for _, c := range choices {
+		if draw -= c.weight; draw < 0 {
+			c.do()
+			return
+		}
+	}
+}
+
+func (w *world) rejectAll() {
+	w.as.Change(func() {
+		w.api.RejectAll = !w.api.RejectAll
+		w.note("the resource server rejects everything: %v", w.api.RejectAll)
+	})
+}
+
+// crash kills a process, now and then just after a request of it has left, which the server then gets later.
+func (w *world) crash(p *process) {
+	for _, st := range w.ready() {
+		if st.process == p && st.kind == "send" && w.chance.IntN(2) == 0 {
+			w.let(st, "late")
+			break
+		}
+	}
+	w.kill(p)
+}
+
+// stop stops a process as SIGSTOP does, resume lets it go on.
+func (w *world) stop(p *process) {
+	w.note("%s is stopped", p.name)
+	p.stopped = true
+}
+
+func (w *world) resume(p *process) {
+	if p.stopped && !p.isDead() {
+		w.note("%s goes on", p.name)
+		p.stopped = false
+	}
+}
+
+// sleep has the machine sleep with all that runs on it: their monotonic clocks stand still.
+func (w *world) sleep() {
+	d := one(w.chance, 5*time.Second, 16*time.Second, 25*time.Second, 10*time.Minute)
+	w.note("the machine sleeps for %v", d)
+	awake := w.living()
+	for _, p := range awake {
+		p.stopped = true
+	}
+	w.naps = append(w.naps, nap{time.Now(), d})
+	w.pass(d)
+	for _, p := range awake {
+		p.jump(0, -d)
+		p.stopped = false
+	}
+	w.note("the machine wakes up")
+}
+
+// close closes a process's Client, in time or not.
+func (w *world) close(p *process) {
+	w.note("%s closes", p.name)
+	p.closing = true
+	limit, calm := 20*time.Minute, w.calm
+	if !calm {
+		limit = one(w.chance, 0, time.Second, time.Minute)
+	}
+	w.do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		err := p.client.Close(ctx)
+		w.judge.closed(p, err, calm)
+		w.aside("%s is closed: %v", p.name, err)
+		if !p.isDead() {
+			p.diedAt = time.Now()
+			close(p.dead)
+		}
+	})
+}
+
+// act is something under way that a person or a program has begun.
+type act struct {
+	mu   sync.Mutex
+	done bool // guarded by mu
+}
+
+func (a *act) isDone() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.done }
+
+func (w *world) do(f func()) {
+	a := &act{}
+	w.acts = append(w.acts, a)
+	go func() {
+		f()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.done = true
+	}()
+	w.rest()
+}
+
+// person has a person log in or out, or the program adopt a token.
+func (w *world) person(p *process, what string) {
+	w.note("%s: %s begins", p.name, what)
+	end := w.judge.acting(p, what)
+	w.do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		s := p.alice
+		var err error
+		switch what {
+		case "adopt":
+			token := w.as.Login("read")
+			w.judge.granted(token)
+			err = s.Adopt(ctx, token)
+		case "login":
+			err = w.login(ctx, s)
+		case "logout":
+			err = s.Logout(ctx)
+		}
+		w.aside("%s: %s ends: %v", p.name, what, err)
+		end(err)
+	})
+}
+
+// login logs in as a web backend does.
+func (w *world) login(ctx context.Context, s *client.Session) error {
+	pending, err := s.Start(ctx, client.AuthCode{})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, pending.URL, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := w.as.HTTPClient("").Transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	_ = resp.Body.Close()
+	callback, err := resp.Location()
+	if err != nil {
+		return err
+	}
+	return s.Finish(ctx, pending, callback.Query())
+}
+
+// caller is one call of the resource server, or for a token.
+type caller struct {
+	id       string
+	process  *process
+	kind     string // get, post, away, token, renew
+	resource string
+	cancel   context.CancelFunc
+	ctx      context.Context
+	atOnce   bool // must not wait: the process has a usable token (I5)
+	body     *countedBody
+
+	mu     sync.Mutex
+	done   bool          // guarded by mu
+	token  *oauth2.Token // guarded by mu
+	status int           // guarded by mu
+	err    error         // guarded by mu
+
+	judged bool // the judge's
+}
+
+func (c *caller) isDone() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.done }
+
+func (w *world) waiting() []*caller {
+	var all []*caller
+	for _, c := range w.callers {
+		if !c.isDone() {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// callSome has one or several processes call, once or several times.
+func (w *world) callSome(living []*process) {
+	some := living
+	if w.chance.IntN(2) == 0 {
+		some = some[w.chance.IntN(len(some)):][:1]
+	}
+	for _, p := range some {
+		for range one(w.chance, 1, 1, 2, 4) {
+			resource := ""
+			if w.has("resources") && w.chance.IntN(2) == 0 {
+				resource = "https://files.test"
+			}
+			w.call(p, one(w.chance, "get", "get", "post", "away", "token"), resource)
+		}
+	}
+}
+
+// call begins a call.
+func (w *world) call(p *process, kind, resource string) *caller {
+	c := &caller{id: strconv.Itoa(len(w.callers) + 1), process: p, kind: kind, resource: resource}
+	limit := 15 * time.Minute
+	if !w.calm && w.has("cancel") {
+		limit = one(w.chance, 10*time.Millisecond, time.Second, limit)
+	}
+	c.ctx, c.cancel = context.WithTimeout(context.Background(), limit)
+	c.atOnce = w.judge.hasUsable(p, resource) && (kind == "token" || kind == "get")
+	w.callers = append(w.callers, c)
+	w.note("%s: call %s begins: %s %s", p.name, c.id, kind, resource)
+	go func() {
+		defer c.cancel()
+		token, status, err := w.perform(c)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.done, c.token, c.status, c.err = true, token, status, err
+	}()
+	w.rest()
+	w.judge.begun(c)
+	return c
+}
+
+// countedBody counts how often it is closed.
+type countedBody struct {
+	io.Reader
+	mu     sync.Mutex
+	closed int // guarded by mu
+}
+
+func (b *countedBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed++
+	return nil
+}
+
+func (w *world) perform(c *caller) (*oauth2.Token, int, error) {
+	s := c.process.alice.Resource(c.resource)
+	switch c.kind {
+	case "token":
+		token, err := s.Token(c.ctx)
+		return token, 0, err
+	case "renew":
+		token, err := s.Renew(c.ctx, nil)
+		return token, 0, err
+	}
+	host, method := "https://api.test", http.MethodGet
+	if c.resource != "" {
+		host = c.resource
+	}
+	if c.kind == "away" {
+		host += "/away"
+	}
+	var body io.Reader
+	if c.kind == "post" {
+		c.body = &countedBody{Reader: strings.NewReader("body of " + c.id)}
+		method, body = http.MethodPost, c.body
+	}
+	req, err := http.NewRequestWithContext(c.ctx, method, host, body)
+	if err != nil {
+		return nil, 0, err
+	}
+	req.Header.Set(callHeader, c.id)
+	hc := s.Wrap(&http.Client{Transport: c.process})
+	if c.kind == "post" { // the RoundTripper alone: http.Client closes bodies of its own
+		resp, err := hc.Transport.RoundTrip(req)
+		return nil, drained(resp), err
+	}
+	resp, err := hc.Do(req)
+	return nil, drained(resp), err
+}
+
+func drained(resp *http.Response) int {
+	if resp == nil {
+		return 0
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
