@@ -30,7 +30,7 @@ const (
 	callLimit    = 20 * time.Second // the slowest call waits for a dead holder's lease and a renewal
 )
 
-// Server is how a crew reaches its authorization server. Client has no secret: it is a public one.
+// Server is how a crew reaches its authorization server, as a public client.
 type Server struct {
 	Issuer      string          // empty: Endpoint says everything
 	Endpoint    oauth2.Endpoint // the path of its token endpoint ends in /token
@@ -81,7 +81,8 @@ func perform(text string, acts map[string]Act) error {
 		return err
 	}
 	config := t.Server.config(watchedStore{s, j})
-	config.AuthServerClient = &http.Client{Transport: watchedWire{http.DefaultTransport, j, t.Slow}}
+	wire := &http.Transport{IdleConnTimeout: time.Second} // as short as the client's own
+	config.AuthServerClient = &http.Client{Transport: watchedWire{wire, j, t.Slow}}
 	config.OnEvent = func(e client.Event) { j.Write(Told, fmt.Sprint(e.Kind, ": ", e.Reason, ": ", e.Err)) }
 	c, err := client.New(config)
 	if err != nil {
