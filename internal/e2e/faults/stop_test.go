@@ -25,8 +25,9 @@ func (h *hand) signal(what syscall.Signal) {
 // stopHolder has a hand renew and stops it with the lease in its hands, before anything of its request has left.
 func (s *scene) stopHolder() *hand {
 	s.t.Helper()
+	const slow = 4 * time.Second // at most: long enough to be stopped in, over when the lease is
 	for range 5 {
-		h := s.hire(leaseLength)
+		h := s.hire(slow)
 		gate := s.hold(tcpproxy.HoldRequest)
 		h.tell(renew)
 		h.await(1, crew.Sending)
@@ -136,8 +137,10 @@ func TestAHolderIsStoppedAfterItSent_Leeway(t *testing.T) {
 		{"and wakes up too late", func(t *testing.T, s *scene, stopped, other *hand) {
 			e := other.takeOver()
 			require.Equal(t, renewed, e.Name, e.Detail)
+			before := s.stored()
 			stopped.signal(syscall.SIGCONT)
 			require.Equal(t, e.Detail, stopped.requireRenewed())
+			require.Equal(t, before, s.stored(), "an older generation was written over a newer one")
 		}},
 		{"and wakes up while another's answer is on its way", func(t *testing.T, s *scene, stopped, other *hand) {
 			gate := s.hold(tcpproxy.HoldAnswer)
