@@ -68,6 +68,9 @@ func Rerun(t *testing.T, state State) bool {
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, "in a session of its own: %s", output)
 	require.Contains(t, string(output), "--- PASS: "+t.Name(), "the test did not run in its session")
+	if testing.Verbose() {
+		t.Logf("in a session of its own: %s", output)
+	}
 	return true
 }
 
