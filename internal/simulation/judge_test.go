@@ -340,11 +340,24 @@ func (j *judge) diedAskingLocked(p *process) {
 
 // diedHoldingLocked looks for tokens that a process has received and that never got into the store.
 func (j *judge) diedHoldingLocked(p *process) {
+	if j.holdsUnsavedLocked(p) {
+		j.excuseLocked("crash holding")
+	}
+}
+
+func (j *judge) holdsUnsaved(p *process) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.holdsUnsavedLocked(p)
+}
+
+func (j *judge) holdsUnsavedLocked(p *process) bool {
 	for token := range p.seen.received {
 		if at := j.access[token]; at != nil && !at.durable {
-			j.excuseLocked("crash holding")
+			return true
 		}
 	}
+	return false
 }
 
 // closed judges the end of a Client that was closed.

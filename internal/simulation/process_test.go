@@ -38,6 +38,7 @@ type process struct {
 	closing bool // the same
 	overrun bool // somebody has taken its lease over while it lived
 	diedAt  time.Time
+	loaded  tokenstore.Version // what it last saw in the store. Only the scheduler's turn changes it
 
 	mu         sync.Mutex
 	wall, mono time.Duration        // that the clocks are off; guarded by mu
@@ -102,7 +103,9 @@ func (p *process) Load(ctx context.Context, key string) ([]byte, tokenstore.Vers
 		}
 		return nil, "", err
 	}
-	return p.world.store.Load(context.Background(), key)
+	value, version, err := p.world.store.Load(context.Background(), key)
+	p.loaded = version
+	return value, version, err
 }
 
 // Swap implements tokenstore.Store.
