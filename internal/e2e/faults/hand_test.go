@@ -23,7 +23,9 @@ const (
 	renew   = "renew"   // what a hand is told: to renew now
 	call    = "call"    // and to call the API, whose address follows
 	renewed = "renewed" // in its journal: a renewal has ended well; the detail names the access token
-	patient = time.Minute
+
+	renewLimit = time.Minute                 // with the wait for a stopped holder's lease
+	patient    = renewLimit + 10*time.Second // for everything that must come
 )
 
 // hand is a worker that does what it is told, one thing after the other, and nothing else.
@@ -59,7 +61,7 @@ func obey(s *client.Session, j *crew.Journal) error {
 }
 
 func renewNow(s *client.Session) (name string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patient)
+	ctx, cancel := context.WithTimeout(context.Background(), renewLimit)
 	defer cancel()
 	token, err := s.Renew(ctx, nil)
 	if err != nil {

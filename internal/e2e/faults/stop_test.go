@@ -17,9 +17,20 @@ import (
 // leaseLength is how long the lease of a holder is honoured that lives and is silent.
 const leaseLength = 15 * time.Second
 
-func (h *hand) signal(what syscall.Signal) {
+// stop stops the hand; when it returns, nothing of it runs any more.
+func (h *hand) stop() {
 	h.t.Helper()
-	require.NoError(h.t, h.Process().Signal(what))
+	require.NoError(h.t, h.Process().Signal(syscall.SIGSTOP))
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(h.Process().Pid, &status, syscall.WUNTRACED, nil)
+	require.NoError(h.t, err)
+	require.True(h.t, status.Stopped(), "it has ended")
+}
+
+// wake lets a stopped hand go on.
+func (h *hand) wake() {
+	h.t.Helper()
+	require.NoError(h.t, h.Process().Signal(syscall.SIGCONT))
 }
 
 // stopHolder has a hand renew and stops it with the lease in its hands, before anything of its request has left.
@@ -31,11 +42,11 @@ func (s *scene) stopHolder() *hand {
 		gate := s.hold(tcpproxy.HoldRequest)
 		h.tell(renew)
 		h.await(1, crew.Sending)
-		h.signal(syscall.SIGSTOP)
+		h.stop()
 		select {
 		case <-gate.Met(): // its request was quicker than the signal: that once, it is another case
 			gate.Open()
-			h.signal(syscall.SIGCONT)
+			h.wake()
 			h.requireRenewed()
 		case <-time.After(100 * time.Millisecond):
 			gate.Open() // it is for whoever sends next
@@ -70,7 +81,7 @@ func TestAHolderIsStoppedBeforeItSends(t *testing.T) {
 	require.Len(t, s.refreshes(), before+1)
 	require.Zero(t, s.proxy.Unused())
 
-	stopped.signal(syscall.SIGCONT)
+	stopped.wake()
 	require.Equal(t, e.Detail, stopped.requireRenewed(), "it takes what the other has brought")
 	s.requireAlive(stopped, other)
 	s.requireSpentOnce()
@@ -87,7 +98,7 @@ func TestAHolderIsStoppedAfterItSent_Strict(t *testing.T) {
 	require.Equal(t, crew.LoginRequired, e.Name, e.Detail)
 	require.Equal(t, "lost answer", e.Detail)
 
-	stopped.signal(syscall.SIGCONT)
+	stopped.wake()
 	stopped.requireRenewed() // it cannot know yet that its tokens died with the grant
 	s.requireLost(stopped)
 	s.requireLost(other)
@@ -122,7 +133,7 @@ func (s *scene) stopAwaiting(h *hand) {
 	gate := s.hold(tcpproxy.HoldAnswer)
 	h.tell(renew)
 	s.awaitMet(gate)
-	h.signal(syscall.SIGSTOP)
+	h.stop()
 	gate.Open()
 }
 
@@ -138,7 +149,7 @@ func TestAHolderIsStoppedAfterItSent_Leeway(t *testing.T) {
 			e := other.takeOver()
 			require.Equal(t, renewed, e.Name, e.Detail)
 			before := s.stored()
-			stopped.signal(syscall.SIGCONT)
+			stopped.wake()
 			require.Equal(t, e.Detail, stopped.requireRenewed())
 			require.Equal(t, before, s.stored(), "an older generation was written over a newer one")
 		}},
@@ -146,7 +157,7 @@ func TestAHolderIsStoppedAfterItSent_Leeway(t *testing.T) {
 			gate := s.hold(tcpproxy.HoldAnswer)
 			other.tell(renew)
 			s.awaitMet(gate)
-			stopped.signal(syscall.SIGCONT)
+			stopped.wake()
 			stopped.requireRenewed()
 			mine := s.stored()
 			require.Equal(t, s.refreshes()[0].Issued, ledger.Name(mine.RefreshToken), "the late winner's token is thrown away")

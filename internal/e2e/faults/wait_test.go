@@ -34,7 +34,7 @@ func TestAWaiterLearnsOfARenewal(t *testing.T) {
 func measureWaiting(t *testing.T, at crew.Place) {
 	const (
 		rounds  = 20
-		settled = time.Second // the waiter's pauses have grown to their longest
+		settled = 800 * time.Millisecond // the waiter's pauses have grown to their longest
 		limit   = 100 * time.Millisecond
 	)
 	s, _ := strictScene(t, at, 0)
