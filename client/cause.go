@@ -59,7 +59,7 @@ func (c *Client) cause(r *record.Record) string {
 	switch {
 	case !end.IsZero() && !c.serverTime(c.machine.Now().Wall).Before(end):
 		return causeExpired
-	case r.Unanswered:
+	case !r.Unanswered.IsZero():
 		return causeLost
 	case c.isLocal() && r.Machine != "" && r.Machine != machine.Name(c.machine):
 		return causeCopied

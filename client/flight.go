@@ -29,13 +29,14 @@ func (d demand) isMet(p *published) bool { return d.not == "" || p.token.AccessT
 
 // flight is one renewal and those who wait for it. Its result is immutable once done is closed.
 type flight struct {
-	demand demand
-	reason string // in words
-	begun  time.Duration
-	after  *flight // of another Session of the account: the grant is spent by one at a time; nil once that has landed
-	done   chan struct{}
-	result *published
-	err    error
+	demand  demand
+	reason  string // in words
+	begun   time.Duration
+	tooSoon error   // not nil: the server is not asked, for this reason; the store may hold another token all the same
+	after   *flight // of another Session of the account: the grant is spent by one at a time; nil once that has landed
+	done    chan struct{}
+	result  *published
+	err     error
 }
 
 // trouble is a failed renewal, remembered for its backoff so that waiters do not turn one failure
@@ -74,7 +75,7 @@ func (r rejections) pause() time.Duration {
 func (s *Session) await(ctx context.Context, d demand) (*oauth2.Token, error) {
 	// A flight that started before this demand may end with the very token that will not do; the
 	// one after it knows.
-	for range 3 {
+	for range 4 {
 		p, f, err := s.join(ctx, d)
 		if err != nil {
 			return nil, err
@@ -86,6 +87,9 @@ func (s *Session) await(ctx context.Context, d demand) (*oauth2.Token, error) {
 		case <-f.done:
 		case <-ctx.Done():
 			return nil, s.client.fail("renew", s.key, ended(ctx))
+		}
+		if f.err != nil && f.tooSoon != nil && !d.rejected {
+			continue // it was not about this demand
 		}
 		if f.err != nil {
 			return nil, f.err
@@ -119,12 +123,11 @@ func (s *Session) join(ctx context.Context, d demand) (*published, *flight, erro
 			return u, nil, nil
 		}
 	}
+	var tooSoon error
 	if d.rejected && s.flight == nil {
-		if err := s.tooSoonLocked(p, now.Mono); err != nil {
-			return nil, nil, err
-		}
+		tooSoon = s.tooSoonLocked(p, now.Mono)
 	}
-	f, err := s.departLocked(ctx, d, d.reason(p))
+	f, err := s.departLocked(ctx, d, d.reason(p), tooSoon)
 	return nil, f, err
 }
 
@@ -141,7 +144,7 @@ func (d demand) reason(p *published) string {
 	return "the access token had ended"
 }
 
-// tooSoonLocked refuses to answer the rejection of a fresh token once more, for a pause that grows. A
+// tooSoonLocked refuses to ask the server for the rejection of a fresh token once more, for a pause that grows. A
 // token that has lasted is another matter: for twice the pause, or for half of its life, which a
 // server that counts in whole seconds may end a second early.
 func (s *Session) tooSoonLocked(p *published, now time.Duration) error {
@@ -170,11 +173,11 @@ func (s *Session) renewAhead(ctx context.Context, p *published, now time.Duratio
 		return
 	}
 	// A closed client renews nothing; p serves to its end.
-	_, _ = s.departLocked(ctx, demand{not: p.token.AccessToken}, "the access token will end soon")
+	_, _ = s.departLocked(ctx, demand{not: p.token.AccessToken}, "the access token will end soon", nil)
 }
 
 // departLocked returns the flight under way, or starts one. It keeps the values of ctx, not its end.
-func (s *Session) departLocked(ctx context.Context, d demand, reason string) (*flight, error) {
+func (s *Session) departLocked(ctx context.Context, d demand, reason string, tooSoon error) (*flight, error) {
 	if s.flight != nil {
 		return s.flight, nil
 	}
@@ -182,7 +185,10 @@ func (s *Session) departLocked(ctx context.Context, d demand, reason string) (*f
 	if task == nil {
 		return nil, ErrClosed
 	}
-	f := &flight{demand: d, reason: reason, begun: s.client.machine.Now().Mono, after: s.last, done: make(chan struct{})}
+	f := &flight{
+		demand: d, reason: reason, tooSoon: tooSoon, begun: s.client.machine.Now().Mono,
+		after: s.last, done: make(chan struct{}),
+	}
 	s.flight, s.last = f, f
 	go func() {
 		defer s.client.tasks.end(task)
@@ -216,7 +222,7 @@ func (s *Session) land(f *flight, err error) {
 
 // reportLocked tells how a flight that brought no token has ended.
 func (s *Session) reportLocked(f *flight, now time.Duration) {
-	if f.err == nil || errors.Is(f.err, ErrClosed) {
+	if f.err == nil || f.tooSoon != nil || errors.Is(f.err, ErrClosed) {
 		return
 	}
 	e := Event{Kind: "failed", Reason: f.reason, Duration: now - f.begun, Err: f.err}

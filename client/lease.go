@@ -72,14 +72,17 @@ type lease struct {
 	state      state           // as last written or read; guarded by mu
 	since      machine.Reading // before the write that began or last extended it; guarded by mu
 	sent       time.Time       // when check last let a request go; guarded by mu
-	unanswered bool            // an answer was lost; guarded by mu
+	unanswered time.Time       // since when an answer is lost, by the server's clock; zero: none is; guarded by mu
 	lost       bool            // somebody else has taken or removed it, or it has stopped a request; guarded by mu
 }
 
 // takeLease writes a lease into st. errAgain: somebody was faster.
 func (s *Session) takeLease(ctx context.Context, st state) (*lease, error) {
 	l := &lease{session: s, attempt: machine.ID(s.client.machine), spent: st.record.RefreshToken, living: func() {}}
-	entry := record.Lease{Owner: s.client.owner, Attempt: l.attempt, Length: leaseLength}
+	entry := record.Lease{
+		Owner: s.client.owner, Attempt: l.attempt, Length: leaseLength,
+		Since: s.client.serverTime(s.client.machine.Now().Wall),
+	}
 	if store, ok := s.client.store.(tokenstore.Liveness); ok {
 		// Only a hint for those who wait: without it they wait for the whole length.
 		if release, err := store.Hold(ctx, l.attempt); err == nil {
@@ -174,9 +177,9 @@ func (l *lease) known() state {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := l.state
-	if l.unanswered && !st.record.Unanswered {
+	if st.record.Unanswered.IsZero() && !l.unanswered.IsZero() {
 		st.record = st.record.Clone()
-		st.record.Unanswered = true
+		st.record.Unanswered = l.unanswered
 	}
 	return st
 }
@@ -222,7 +225,9 @@ func (l *lease) beat(ctx context.Context) (stop func()) {
 func (l *lease) loseAnswer() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.unanswered = true
+	if l.unanswered.IsZero() {
+		l.unanswered = l.session.client.serverTime(l.sent)
+	}
 }
 
 // giveBack removes the lease from the record, with a mark if the server has refused the tokens. The

@@ -79,6 +79,9 @@ func (r *renewal) round(ctx context.Context) error {
 	if r.adopt(st) {
 		return nil
 	}
+	if err := r.flight.tooSoon; err != nil {
+		return err
+	}
 	if err := r.refusal(&st); err != nil {
 		return err
 	}
@@ -218,7 +221,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 	pause, replayed := retryFirst, false
 	for {
 		old := l.known().record
-		if r.attempts++; old.Unanswered && r.client.config.Grant == nil {
+		if r.attempts++; !old.Unanswered.IsZero() && r.client.config.Grant == nil {
 			r.happened(Event{Kind: "replayed", Reason: "the refresh token is sent again: an answer was lost", Attempt: r.attempts, Duration: r.lasted()})
 		}
 		stop := l.beat(ctx)

@@ -31,7 +31,7 @@ type received struct {
 func (c *Client) receive(old *record.Record, a *authserver.Answer, resource string, generation uint64, sent time.Time) *record.Record {
 	won := old.Clone()
 	won.Generation, won.Leases = generation, max(won.Leases, generation)
-	won.Lease, won.Mark, won.Unanswered, won.Machine = nil, nil, false, machine.Name(c.machine)
+	won.Lease, won.Mark, won.Unanswered, won.Machine = nil, nil, time.Time{}, machine.Name(c.machine)
 	if !a.RefreshToken.IsEmpty() && c.config.Grant == nil {
 		won.RefreshToken = a.RefreshToken.Reveal()
 	}
@@ -39,6 +39,9 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 		won.IDToken = a.IDToken.Reveal()
 	}
 	access := &record.Access{Token: a.AccessToken.Reveal(), Type: a.TokenType, Issued: c.serverTime(sent), Generation: generation}
+	if first := old.Unanswered; !first.IsZero() && first.Before(access.Issued) {
+		access.Issued = first // it may be the lost answer's token, whatever the server says of its life
+	}
 	switch {
 	case a.ScopesGiven && resource != "":
 		access.Scopes = a.Scopes
@@ -68,7 +71,10 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 func merge(stored *record.Record, got *received, owner string) *record.Record {
 	merged, won := stored.Clone(), got.record
 	merged.Generation, merged.Leases = won.Generation, max(stored.Leases, won.Leases)
-	merged.Mark, merged.Unanswered, merged.Machine = nil, false, won.Machine
+	if stored.Mark == nil {
+		merged.Unanswered = time.Time{} // with a mark, the server has refused a presentation after this one
+	}
+	merged.Mark, merged.Machine = nil, won.Machine
 	if merged.Lease != nil && merged.Lease.Owner == owner {
 		merged.Lease = nil
 	}
@@ -159,11 +165,15 @@ func (r *renewal) keep(ctx context.Context, l *lease, won *received) error {
 	if !landed {
 		return errAgain
 	}
-	if !r.publish(r.client.publish(saved.record, r.resource)) {
+	r.renewed(l, won)
+	p := r.client.publish(saved.record, r.resource)
+	if p.unusable.hasCome(r.client.machine.Now()) && !l.known().record.Unanswered.IsZero() {
+		return errAgain // what the lost answer gave has ended; its refresh token gives another
+	}
+	if !r.publish(p) {
 		return errAgain
 	}
 	r.countRejection()
-	r.renewed(l, won)
 	return nil
 }
 

@@ -30,9 +30,9 @@ type Record struct {
 	Lease *Lease `json:"lease,omitempty"`
 	// Mark says that the server has refused the tokens of this generation.
 	Mark *Mark `json:"mark,omitempty"`
-	// Unanswered says that the refresh token may have been spent by a renewal whose answer was lost, or died
-	// with its process. It changes nothing but the words in which a refusal is told.
-	Unanswered bool `json:"unanswered,omitempty"`
+	// Unanswered says since when the refresh token may have been spent: by a renewal whose answer was lost, or
+	// died with its process. Zero: it was not. A server's answer to another presentation may be the first one's.
+	Unanswered time.Time `json:"unanswered,omitzero"`
 	// Machine is a fingerprint of the machine on which the tokens were received; it too is for those words.
 	Machine string `json:"machine,omitempty"`
 
@@ -68,6 +68,7 @@ type Lease struct {
 	Beat    uint64        `json:"beat,omitempty"`   // grows when the lease is extended
 	Length  time.Duration `json:"length_ns"`        // dead when unchanged for so long
 	Living  bool          `json:"living,omitempty"` // the holder keeps a liveness lock named after Attempt
+	Since   time.Time     `json:"since,omitzero"`   // when it was taken, by the server's clock
 
 	unknown unknown
 }
@@ -116,7 +117,9 @@ func (r *Record) Clone() *Record {
 func (r *Record) WithLease(l Lease) *Record {
 	c := r.Clone()
 	c.Leases++
-	c.Unanswered = c.Unanswered || c.Lease != nil
+	if c.Lease != nil && c.Unanswered.IsZero() {
+		c.Unanswered = c.Lease.Since
+	}
 	c.Lease = &l
 	return c
 }

@@ -1,0 +1,59 @@
+package client_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/client/clienttest"
+	"github.com/evergrant/evergrant/tokenstore"
+)
+
+// There are servers that answer a replay with the access token that the lost answer held, and speak of a whole life of
+// it (django-oauth-toolkit within its grace period): it lives from the first sending on.
+func TestReplayedTokenLivesFromTheFirstSending(t *testing.T) {
+	simulate(t, func(t *testing.T, w *fleet) {
+		w.as.Change(func() {
+			w.as.Policy.Leeway, w.as.Policy.LeewaySame, w.as.Policy.Lifetime = time.Hour, true, 10*time.Second
+		})
+		killed, p := w.process("killed"), w.process("p")
+		w.as.Fail("/token", clienttest.Fault{WaitAnswer: time.Second})
+		sent := time.Now()
+		killed.asks()
+		killed.stop()
+		got := (<-p.asks()).access(t)
+		require.GreaterOrEqual(t, time.Since(sent), 15*time.Second, "the lease had to run out")
+		require.Equal(t, []string{"RT1", "RT1", "RT2"}, w.presented(), "what the replay brought has ended already")
+		require.Equal(t, w.stored().Access[""].Token, got)
+
+		w.as.Change(func() { w.as.Policy.Lifetime = time.Hour })
+		time.Sleep(time.Hour)
+		w.as.Fail("/token", clienttest.Fault{Wait: 3 * time.Second, LoseAnswer: true})
+		sent = time.Now()
+		outcome := <-p.asks()
+		require.NoError(t, outcome.err)
+		require.WithinDuration(t, sent.Add(time.Hour), outcome.token.Expiry, time.Second)
+	})
+}
+
+// In the pause that keeps a server from being asked for every rejection, the store is looked into all the same.
+func TestRejectedWithinThePauseLooksIntoTheStore(t *testing.T) {
+	world(t, func(t *testing.T, s *clienttest.Server, api *clienttest.API, _ *client.Session, _ *http.Client) {
+		store := tokenstore.NewMemory()
+		alice, other := s.NewClient(web(store)).Session("alice"), s.NewClient(web(store)).Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		hc := alice.Wrap(s.HTTPClient(""))
+		s.RevokeAccessToken("")
+		require.Equal(t, http.StatusOK, get(t, hc, api.URL))
+		s.RevokeAccessToken("")
+		renewals := len(s.Renewals())
+		require.Equal(t, http.StatusUnauthorized, get(t, hc, api.URL), "a fresh token was rejected")
+		require.Len(t, s.Renewals(), renewals, "it is too soon to ask")
+		_, err := other.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, get(t, hc, api.URL), "somebody else has asked")
+	})
+}
