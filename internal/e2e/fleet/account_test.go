@@ -126,41 +126,6 @@ func (a account) faults(losses int) []string {
 	return append(faults, a.repetitions()...)
 }
 
-// spell is a stretch of time.
-type spell struct{ from, to time.Time }
-
-func (s spell) holds(at time.Time) bool { return !at.Before(s.from) && at.Before(s.to) }
-
-// staleSpells are those in which the newest access token there was had lost half its life or all of it before anybody got
-// it: asked again in its grace period, a server gives the tokens of its first answer, as old as they are, and says that
-// they live as long as new ones. Whoever believes that has a request rejected twice, and then lets rejections pass for up to
-// two seconds, so as not to renew without end. Only access tokens of a few seconds are old so soon.
-func (a account) staleSpells(life time.Duration) []spell {
-	first, next := map[string]ledger.TokenRequest{}, map[string]time.Time{}
-	for _, line := range a.refreshes {
-		if at, ok := a.held[line.Issued]; ok {
-			next[line.Presented] = at
-		}
-	}
-	var spells []spell
-	for _, line := range a.refreshes {
-		before, again := first[line.Issued]
-		if !again {
-			first[line.Issued] = line
-			continue
-		}
-		if line.Status != http.StatusOK || line.Time.Sub(before.Time) < life/2 {
-			continue
-		}
-		s := spell{line.Time, line.Time.Add(time.Hour)} // as long as nobody gets a newer one
-		if at, ok := next[line.Issued]; ok {
-			s.to = at.Add(2 * time.Second)
-		}
-		spells = append(spells, s)
-	}
-	return spells
-}
-
 // repetitions says which tokens were sent more often than I1 has it.
 func (a account) repetitions() []string {
 	var faults []string
@@ -184,35 +149,6 @@ func (a account) repetitions() []string {
 		}
 	}
 	return faults
-}
-
-func TestStaleSpells(t *testing.T) {
-	const life = 2 * time.Second
-	start := time.Now()
-	line := func(at time.Duration, presented, issued string) ledger.TokenRequest {
-		return ledger.TokenRequest{Time: start.Add(at), Presented: presented, Issued: issued, Status: http.StatusOK}
-	}
-	for _, tt := range []struct {
-		name   string
-		second ledger.TokenRequest
-		stale  bool
-	}{
-		{"the same tokens again, at once", line(life/4, "a", "b"), false},
-		{"the same tokens again, too late", line(life, "a", "b"), true},
-		{"new tokens", line(life, "a", "B"), false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			a := account{
-				refreshes: []ledger.TokenRequest{line(0, "a", "b"), tt.second, line(2*life, tt.second.Issued, "c")},
-				held:      map[string]time.Time{"c": start.Add(2 * life)},
-			}
-			if !tt.stale {
-				require.Empty(t, a.staleSpells(life))
-				return
-			}
-			require.Equal(t, []spell{{start.Add(life), start.Add(2*life + 2*time.Second)}}, a.staleSpells(life))
-		})
-	}
 }
 
 // Each account has one fault, or none; the one that finds faults is tested here because nothing else would show that it does.

@@ -81,8 +81,13 @@ type fleet struct {
 	strikes int            // processes killed
 	kills   map[string]int // of them, those with this token in doubt
 	login   time.Time      // when somebody logged in last
-	outages []spell        // from each loss to the login that has made up for it
+	outages []outage
 }
+
+// outage is a time without a grant, from its loss on.
+type outage struct{ from, to time.Time }
+
+func (o outage) holds(at time.Time) bool { return !at.Before(o.from) && at.Before(o.to) }
 
 func newFleet(t *testing.T, s server, window time.Duration, at crew.Place) *fleet {
 	t.Helper()
@@ -157,7 +162,7 @@ func (f *fleet) replaceLost() {
 	lost := f.refusedLast()
 	f.SignIn()
 	f.login = time.Now()
-	f.outages = append(f.outages, spell{lost, f.login.Add(time.Second)}) // for calls that have begun before the login
+	f.outages = append(f.outages, outage{lost, f.login.Add(time.Second)}) // for calls that have begun before the login
 }
 
 // refusedLast is when the token came that the server refused last.
@@ -202,7 +207,7 @@ func (f *fleet) account() account {
 func (f *fleet) judge() {
 	f.t.Helper()
 	a := f.account()
-	calls, excused := f.judgeCalls(a.staleSpells(tokenLife))
+	calls := f.judgeCalls()
 	assert.Empty(f.t, a.faults(len(f.outages)))
 	answers, requests, stranded := 0, 0, map[string]int{}
 	for _, e := range a.wire {
@@ -220,38 +225,33 @@ func (f *fleet) judge() {
 			stranded["receiver killed"]++
 		}
 	}
-	f.t.Logf("%d calls, %d excused; %d token requests: %d cut before the server, %d after; %d kills, %d tokens in doubt; %d grants lost: %v",
-		calls, excused, len(a.wire), requests, answers, f.strikes, len(f.kills), len(f.outages), stranded)
+	f.t.Logf("%d calls; %d token requests: %d cut before the server, %d after; %d kills, %d tokens in doubt; %d grants lost: %v",
+		calls, len(a.wire), requests, answers, f.strikes, len(f.kills), len(f.outages), stranded)
 	assert.Greater(f.t, len(a.refreshes), len(f.outages), "nothing was renewed")
 	assert.LessOrEqual(f.t, len(a.refreshes), len(a.wire)-requests, "the server has seen what the proxy has not")
 }
 
-// judgeCalls counts the calls that were answered, and those whose failure one of the spells excuses; no other may have
-// failed, unless it said that the grant was lost and was right.
-func (f *fleet) judgeCalls(stale []spell) (calls, excused int) {
+// judgeCalls counts the calls that were answered. None may have failed, unless it said that the grant was lost and was right.
+func (f *fleet) judgeCalls() (calls int) {
 	f.t.Helper()
 	for _, w := range f.All {
 		told := "nothing"
 		for _, e := range w.Events() {
-			isThen := func(s spell) bool { return s.holds(e.At) }
 			switch e.Name {
 			case crew.Called:
 				calls++
 			case crew.Told:
 				told = e.Detail
 			case crew.Failed:
-				if e.Detail == "the API answers 401 Unauthorized" && slices.ContainsFunc(stale, isThen) {
-					excused++
-					continue
-				}
 				assert.Fail(f.t, "a request failed", "%s; the last event before it was: %s", e.Detail, told)
 			case crew.LoginRequired:
 				assert.Equal(f.t, "lost answer", e.Detail)
+				isThen := func(o outage) bool { return o.holds(e.At) }
 				assert.True(f.t, slices.ContainsFunc(f.outages, isThen), "a login is asked for at %v, and the outages are %v", e.At, f.outages)
 			}
 		}
 	}
-	return calls, excused
+	return calls
 }
 
 // weather is what the network does to token requests, and the log of them. It is safe for concurrent use.
