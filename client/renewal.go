@@ -156,7 +156,9 @@ func (r *renewal) publish(p *published) bool {
 		return false
 	}
 	r.setLocked(p)
-	r.trouble = nil
+	if t := r.trouble; t != nil && (t.grant != p.grant || t.generation < p.generation) {
+		r.trouble = nil
+	}
 	r.flight.result = p
 	return true
 }

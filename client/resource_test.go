@@ -127,3 +127,19 @@ func TestResourcesSaveFirst(t *testing.T) {
 		require.Equal(t, []string{"RT1", "RT2"}, w.presented())
 	})
 }
+
+// That the store still holds a good token for one resource says nothing of the renewal that has just failed for another.
+func TestResourcesShareTheMemoryOfAFailure(t *testing.T) {
+	world(t, func(t *testing.T, s *clienttest.Server, mail *clienttest.API, _ *client.Session, _ *http.Client) {
+		store := tokenstore.NewMemory()
+		require.NoError(t, s.NewClient(web(store)).Session("alice").Adopt(t.Context(), s.Login("openid", "read")))
+		alice := s.NewClient(web(store)).Session("alice")
+		s.Fail("/token", slices.Repeat([]clienttest.Fault{{Status: 500}}, 2)...)
+		_, err := alice.Resource(mail.URL).Token(t.Context())
+		require.Error(t, err)
+		_, fine := alice.Token(t.Context())
+		require.NoError(t, fine)
+		_, again := alice.Resource(mail.URL).Token(t.Context())
+		require.Same(t, err, again)
+	})
+}

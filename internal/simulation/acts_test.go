@@ -34,13 +34,13 @@ func (w *world) act() {
 		}
 		add("renew", 3, func() { w.call(p, "renew", "") })
 		add("crash", 3, func() { w.crash(p) })
-		add("stop", 3, func() { w.stop(p) })
+		add("stop", 3, func() { w.stop(w.busiest(living)) })
 		add("sleep", 2, func() { w.sleep() })
 		add("close", 2, func() { w.close(p) })
 		if !w.credentials {
-			add("person", 1, func() { w.person(p, "login") })
-			add("person", 1, func() { w.person(p, "adopt") })
-			add("person", 1, func() { w.person(p, "logout") })
+			add("person", 2, func() { w.person(p, "login") })
+			add("person", 2, func() { w.person(p, "adopt") })
+			add("person", 3, func() { w.person(p, "logout") })
 		}
 	}
 	if len(living) < w.scenario.processes && len(w.everybody()) < 12 {
@@ -101,6 +101,16 @@ func (w *world) crash(p *process) {
 func (w *world) stop(p *process) {
 	w.note("%s is stopped", p.name)
 	p.stopped = true
+}
+
+// busiest is one that is in the middle of a renewal, more often than not.
+func (w *world) busiest(living []*process) *process {
+	for _, st := range w.ready() {
+		if (st.kind == "send" || st.kind == "answer" || st.kind == "swap") && w.chance.IntN(3) > 0 {
+			return st.process
+		}
+	}
+	return living[w.chance.IntN(len(living))]
 }
 
 func (w *world) resume(p *process) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/evergrant/evergrant/client"
@@ -52,12 +53,24 @@ func (j *judge) failedLoad(p *process) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	clear(p.seen.believed)
+	p.seen.failing = true
+	for token := range p.seen.received {
+		p.seen.unsaved[token] = true // a write that met a conflict may be given up here
+	}
+}
+
+// loaded notes that a process has looked into the store.
+func (j *judge) loaded(p *process) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p.seen.loads++
 }
 
 // refusedSwap notes that the store has told a process that a write failed.
 func (j *judge) refusedSwap(p *process, value []byte) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	p.seen.failing = true
 	r, err := record.Decode(value)
 	if err != nil {
 		return
@@ -112,6 +125,8 @@ func (j *judge) swapped(p *process, before, after []byte) {
 func (j *judge) wentOnLocked(p *process, old, now *record.Record) {
 	newer := now.Generation > old.Generation
 	switch {
+	case newer && !p.seen.numbers[now.Generation]:
+		j.ruleLocked("D9: %s saves generation %d, which is the number of no lease of it", p.name, now.Generation)
 	case now.Generation < old.Generation || now.Leases < old.Leases:
 		j.ruleLocked("I6: %s takes the record back from generation %d to %d, lease %d to %d", p.name, old.Generation, now.Generation, old.Leases, now.Leases)
 	case now.RefreshToken != old.RefreshToken && (!newer || !p.seen.received[now.RefreshToken]):
@@ -124,6 +139,13 @@ func (j *judge) wentOnLocked(p *process, old, now *record.Record) {
 		}
 	case now.Mark == nil && old.Mark != nil && !newer:
 		j.ruleLocked("I6: %s takes a mark away without new tokens", p.name)
+	}
+	if newer && !old.Unanswered.IsZero() {
+		for _, access := range now.Access {
+			if at := j.access[access.Token]; at != nil {
+				at.doubted = true
+			}
+		}
 	}
 	for resource, access := range old.Access {
 		switch kept := now.Access[resource]; {
@@ -147,7 +169,8 @@ func (j *judge) leasedLocked(p *process, old, now *record.Record) {
 		held = old.Lease
 	}
 	if now.Lease != nil && (held == nil || held.Attempt != now.Lease.Attempt) {
-		p.owner, p.seen.grant = now.Lease.Owner, now.Grant
+		p.owner, p.seen.grant, p.seen.lease = now.Lease.Owner, now.Grant, now.Lease.Attempt
+		p.seen.numbers[now.Leases] = true
 	}
 	if held == nil || held.Owner == p.owner {
 		return
@@ -181,11 +204,31 @@ func (j *judge) tookOverLocked(p *process, held *record.Lease) {
 		if unstirred < leaseLength {
 			j.ruleLocked("I1: %s takes over from %s, which lives and was heard of %v ago", p.name, holder.name, unstirred)
 		}
+		if j.isAskingLocked(holder) && !j.world.has("store") && !j.world.has("outage") && !j.world.wants(holder, "swap", "load") {
+			j.ruleLocked("%s waits for an answer and does not extend its lease, which %s takes over", holder.name, p.name)
+		}
 		holder.overrun = true
 		j.excuseLocked("overrun")
 	case unstirred < leaseLength:
 		j.ruleLocked("I1: %s takes over the lease of %s, which stands for %v only", p.name, holder.name, unstirred)
 	}
+}
+
+// isAskingLocked reports whether a process has a token request under way.
+func (j *judge) isAskingLocked(p *process) bool {
+	for _, seen := range j.flights {
+		if seen.by == p {
+			return true
+		}
+	}
+	return false
+}
+
+// wants reports whether a process waits for a step of one of these kinds.
+func (w *world) wants(p *process, kinds ...string) bool {
+	w.scheduler.mu.Lock()
+	defer w.scheduler.mu.Unlock()
+	return slices.ContainsFunc(w.pending, func(st *step) bool { return st.process == p && slices.Contains(kinds, st.kind) })
 }
 
 func (j *judge) ownerLocked(owner string) *process {

@@ -60,12 +60,16 @@ type accessToken struct {
 	issued  time.Time
 	life    time.Duration
 	durable bool // it was in the store at some time
+	doubted bool // it came after a lost answer, and may be as old as that
 }
 
 // presentation is a refresh token on its way to the server, and what became of it.
 type presentation struct {
 	by        *process
 	token     string
+	lease     string // the attempt under which it is sent
+	loads     int    // of the store by the process, when it was over
+	ended     time.Time
 	over      bool   // nothing is under way any more
 	processed bool   // the server acted upon it
 	delivered bool   // the whole answer reached the process
@@ -84,6 +88,10 @@ type knowledge struct {
 	held       map[string]held // by resource
 	acts       map[string]int  // of persons, under way
 	grant      string          // of its newest lease
+	lease      string          // the attempt of its newest lease
+	numbers    map[uint64]bool // of its leases
+	loads      int             // of the store
+	failing    bool            // a step of it has failed for another reason than the network
 	saveFailed bool            // the store has refused it tokens
 	unsaved    map[string]bool // access tokens whose save was refused
 	renewed    bool            // a caller has asked for a renewal
@@ -98,7 +106,7 @@ type held struct {
 func newKnowledge() knowledge {
 	return knowledge{
 		received: map[string]bool{}, succeeded: map[string]bool{}, refused: map[string]bool{}, believed: map[string]bool{}, notBefore: map[string]time.Time{},
-		rejected: map[string]bool{}, held: map[string]held{}, acts: map[string]int{}, unsaved: map[string]bool{},
+		rejected: map[string]bool{}, held: map[string]held{}, acts: map[string]int{}, unsaved: map[string]bool{}, numbers: map[uint64]bool{},
 	}
 }
 
@@ -191,14 +199,18 @@ func (j *judge) presented(p *process, request, path string, form url.Values) *pr
 		return seen
 	}
 	j.world.aside("%s presents %s", p.name, rt.name)
-	j.mayPresentLocked(p, token, rt)
+	seen.lease = p.seen.lease
+	j.mayPresentLocked(seen, rt)
+	if now := j.current(); now != nil {
+		j.isDueLocked(seen, now)
+	}
 	rt.presented = append(rt.presented, seen)
 	return seen
 }
 
 // mayPresentLocked is I1, I2 and the memory of failures, at the moment when a refresh token arrives.
-func (j *judge) mayPresentLocked(p *process, token string, rt *refreshToken) {
-	now := j.current()
+func (j *judge) mayPresentLocked(seen *presentation, rt *refreshToken) {
+	now, p, token := j.current(), seen.by, seen.token
 	mine := now != nil && now.Grant == p.seen.grant
 	switch {
 	case p.seen.succeeded[token]:
@@ -216,13 +228,33 @@ func (j *judge) mayPresentLocked(p *process, token string, rt *refreshToken) {
 	case mine && now.Mark != nil && now.Mark.Verdict == record.Dead:
 		j.ruleLocked("I6: %s sends %s, which is marked as dead", p.name, rt.name)
 	}
-	for _, before := range rt.presented {
+	for i, before := range rt.presented {
+		last := i == len(rt.presented)-1
 		switch {
+		case before.by == p && before.lease == seen.lease && before.over && before.loads == p.seen.loads:
+			j.ruleLocked("D12: %s sends %s again without having looked into the store", p.name, rt.name)
+		case last && before.by == p && before.lease != seen.lease && before.over && !before.delivered && time.Since(before.ended) < 750*time.Millisecond && !p.overrun && !p.seen.failing:
+			j.ruleLocked("I12: %s sends %s again %v after a renewal with it has failed", p.name, rt.name, time.Since(before.ended))
 		case j.world.rotates() && before.delivered && before.issued != "" && before.issued != token && !before.by.isDead() && !before.by.overrun:
 			j.ruleLocked("I1: %s sends %s, which %s has exchanged", p.name, rt.name, before.by.name)
 		case !before.over && !before.by.isDead() && !before.by.overrun:
 			j.ruleLocked("I1: %s sends %s while %s does", p.name, rt.name, before.by.name)
 		}
+	}
+}
+
+// isDueLocked judges whether it was time to renew: a fresh token that nobody has rejected is not renewed.
+func (j *judge) isDueLocked(seen *presentation, now *record.Record) {
+	sc, p := &j.world.scenario, seen.by
+	stored := now.Access[""]
+	if stored == nil || p.seen.renewed || sc.clocks || sc.policy.Answer != nil || now.RefreshToken != seen.token || len(p.seen.rejected) > 0 ||
+		sc.has("renew") || sc.has("resources") || sc.has("person") || len(j.excuses) > 0 {
+		return
+	}
+	at := j.access[stored.Token]
+	margin := min(sc.policy.Lifetime/4, 5*time.Minute)
+	if early := sc.policy.Lifetime - margin - margin/10; at != nil && !at.doubted && time.Since(at.issued) < early-time.Second {
+		j.ruleLocked("%s renews a token of %v when it is %v old", p.name, sc.policy.Lifetime, time.Since(at.issued))
 	}
 }
 
@@ -314,7 +346,7 @@ func (j *judge) overLocked(request string) {
 		return
 	}
 	delete(j.flights, request)
-	seen.over = true
+	seen.over, seen.loads, seen.ended = true, seen.by.seen.loads, time.Now()
 	if seen.processed && !seen.delivered && seen.issued != "" {
 		j.excuseLocked("lost answer")
 	}
@@ -396,6 +428,7 @@ func (j *judge) acting(p *process, what string) func(error) {
 	defer j.mu.Unlock()
 	p.seen.acts[what]++
 	clear(p.seen.held)
+	p.seen.failing = true
 	return func(err error) {
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -460,7 +493,7 @@ func (j *judge) called(p *process, req *http.Request) {
 // heldLocked notes that a process has an access token.
 func (j *judge) heldLocked(p *process, resource, token string) {
 	at, now := j.access[token], j.current()
-	if at == nil || p.seen.rejected[token] || now == nil || now.Access[resource] == nil || now.Access[resource].Token != token {
+	if at == nil || at.doubted || p.seen.rejected[token] || now == nil || now.Access[resource] == nil || now.Access[resource].Token != token {
 		return // what a call took along before a person logged out says nothing of the next call
 	}
 	margin := min(at.life/20, 10*time.Second)
@@ -556,6 +589,9 @@ func (j *judge) ended(c *caller, shared map[*process]error) {
 	j.world.aside("call %s of %s ends: %v", c.id, p.name, c.err)
 	j.shownLocked(c.err.Error())
 	e, ok := errors.AsType[*client.Error](c.err)
+	if errors.Is(c.err, context.Canceled) && c.ctx.Err() == nil && !p.closing {
+		j.ruleLocked("I4: call %s of %s ends because another caller has given up: %v", c.id, p.name, c.err)
+	}
 	if !ok || c.ctx.Err() != nil || errors.Is(c.err, transport.ErrRejected) {
 		return
 	}

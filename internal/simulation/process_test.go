@@ -105,6 +105,7 @@ func (p *process) Load(ctx context.Context, key string) ([]byte, tokenstore.Vers
 	}
 	value, version, err := p.world.store.Load(context.Background(), key)
 	p.loaded = version
+	p.world.judge.loaded(p)
 	return value, version, err
 }
 

@@ -187,7 +187,7 @@ func (w *world) turn() {
 		w.pass(one(w.chance, time.Millisecond, 20*time.Millisecond, 200*time.Millisecond))
 	default:
 		life := w.policy.Lifetime
-		w.pass(one(w.chance, time.Millisecond, 100*time.Millisecond, time.Second, 5*time.Second, life/2, life, 2*life, time.Minute))
+		w.pass(one(w.chance, time.Millisecond, 100*time.Millisecond, time.Second, 5*time.Second, life/2, life*4/5, life*9/10, life, 2*life, time.Minute))
 	}
 }
 
