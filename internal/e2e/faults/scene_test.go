@@ -66,10 +66,16 @@ func lenientScene(t *testing.T, at crew.Place) *scene {
 func (s *scene) hire(slow time.Duration) *hand {
 	s.t.Helper()
 	s.Task.Slow = slow
-	s.Crew.Hire()
-	h := &hand{Worker: s.All[len(s.All)-1], t: s.t}
+	h := s.newHand()
 	s.requireServed(h)
 	return h
+}
+
+// newHand starts a hand that has done nothing yet.
+func (s *scene) newHand() *hand {
+	s.t.Helper()
+	s.Crew.Hire()
+	return &hand{Worker: s.All[len(s.All)-1], t: s.t}
 }
 
 // requireServed wants the API to answer the hands.

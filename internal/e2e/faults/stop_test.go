@@ -102,6 +102,7 @@ func TestAHolderIsStoppedAfterItSent_Strict(t *testing.T) {
 	stopped.requireRenewed() // it cannot know yet that its tokens died with the grant
 	s.requireLost(stopped)
 	s.requireLost(other)
+	s.requireLost(s.newHand())
 	lines := s.refreshes()
 	require.Len(t, lines, 3)
 	require.Equal(t, lines[0].Presented, lines[1].Presented)
@@ -113,18 +114,25 @@ func TestAHolderIsStoppedAfterItSent_Strict(t *testing.T) {
 	s.requireAlive(stopped, other)
 }
 
-// requireLost wants h to say that a login is required. One call may be answered by the API itself: it has replaced one token
-// that the server does not know any more by another.
+// requireLost wants h to say that a login is required, and why, however it is asked. One call may be answered by the API
+// itself: it has replaced one token that the server does not know any more by another.
 func (s *scene) requireLost(h *hand) {
 	s.t.Helper()
-	var e crew.Event
-	for range 2 {
-		h.tell(call + " " + s.Task.Server.API)
-		if e = h.outcome(); e.Name == crew.LoginRequired {
-			return
+	h.tell(call + " " + s.Task.Server.API)
+	if e := h.outcome(); e.Name != crew.LoginRequired {
+		require.Equal(s.t, crew.Failed, e.Name)
+		require.Equal(s.t, "the API answers 401 Unauthorized", e.Detail)
+	}
+	for _, what := range []string{call + " " + s.Task.Server.API, renew, call + " " + s.Task.Server.API} {
+		h.tell(what)
+		e := h.outcome()
+		require.Equal(s.t, crew.LoginRequired, e.Name, e.Detail)
+	}
+	for _, e := range h.Events() {
+		if e.Name == crew.LoginRequired {
+			require.Equal(s.t, "lost answer", e.Detail)
 		}
 	}
-	require.Fail(s.t, "the loss is not told", "%+v", e)
 }
 
 // stopAwaiting has h renew and stops it when the server has answered. The answer comes while h is stopped.
