@@ -18,7 +18,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 .PHONY: test
-test: provision gofmt vet staticcheck hermetic race ## install what is missing, then every check and every test of every module
+test: provision gofmt vet staticcheck hermetic simulation race ## install what is missing, then every check and every test of every module
 
 .PHONY: provision
 provision: ## install what the end-to-end tests need (Debian; root or sudo)
@@ -47,6 +47,30 @@ hermetic: ## the root module's tests without -race, which counts allocations dif
 .PHONY: race
 race: ## every test of every module with -race, the end-to-end tests included
 	$(call part,go test -race,export EVERGRANT_E2E=1; $(call each,echo "--- module $$module" && go test -race -shuffle=on -timeout=5m ./...))
+
+# A history runs on one processor, so that it is the same every time: two processes share 10,000 seeds, and then one of
+# them runs the small worlds.
+SIMULATION := go test ./internal/simulation -count=1 -timeout=10m
+.PHONY: simulation
+simulation: ## ten thousand histories of the renewal engine, and every order of a small world's steps
+	$(call part,simulation,$(SIMULATION) -run '^TestSeeds$$$$' -from 1 -seeds 5500 & \
+		$(SIMULATION) -run '^TestSeeds$$$$' -from 5501 -seeds 4500 && \
+		$(SIMULATION) -run '^TestInterleavings$$$$' -interleavings -v | grep -v '^=== '; wait $$!)
+
+SECONDS_EACH := $(or $(SECONDS),600)
+unexport SECONDS # bash counts in a variable of that name
+.PHONY: soak
+soak: soak-simulation soak-processes ## both soaks; SECONDS=600 says how long the simulation runs
+
+.PHONY: soak-simulation
+soak-simulation: ## as many new histories as fit into SECONDS (600), on every processor
+	$(call part,soak,failed=0; for n in $$(seq "$$(nproc)"); do \
+		go test ./internal/simulation -run '^TestSoak$$$$' -v -seconds $(SECONDS_EACH) -timeout 0 & done; \
+		for job in $$(jobs -p); do wait "$$job" || failed=1; done; exit $$failed)
+
+.PHONY: mutants
+mutants: ## break the engine on purpose, in one way after the other, and see whether the simulation notices
+	go run ./internal/mutants
 
 .PHONY: soak-processes
 soak-processes: provision ## the eight processes of internal/e2e/fleet, for a minute instead of ten seconds a cell

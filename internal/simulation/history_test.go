@@ -105,13 +105,14 @@ func (j *judge) swapped(p *process, before, after []byte) {
 		if p.seen.acts["logout"] == 0 {
 			j.ruleLocked("I6: %s deletes the record", p.name)
 		}
-		j.loggedIn = false
+		for _, other := range j.world.everybody() {
+			clear(other.seen.held) // whoever looks forgets what it has
+		}
 		return
 	case old == nil || old.Grant != now.Grant:
 		if !p.isLoggingIn() && !(old == nil && j.world.credentials) {
 			j.ruleLocked("I6: %s writes another grant than the store held, and nobody is logging in", p.name)
 		}
-		j.loggedIn = true
 	default:
 		j.wentOnLocked(p, old, now)
 		if bytes.Contains(before, []byte("from_the_future")) && !bytes.Contains(after, []byte("from_the_future")) {

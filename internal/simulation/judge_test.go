@@ -33,16 +33,15 @@ const (
 type judge struct {
 	world *world
 
-	mu       sync.Mutex
-	ruling   string                   // the first violation; guarded by mu, as all below
-	refresh  map[string]*refreshToken // all that the server ever issued
-	access   map[string]*accessToken
-	beats    map[string]time.Time     // when a lease was last written, by attempt and beat
-	flights  map[string]*presentation // token requests under way, by request
-	calls    map[string]int           // sendings with a token, by call
-	excuses  map[string]bool
-	loggedIn bool     // the last person's act that succeeded was not a logout
-	read     struct { // what was in the store when it was last looked at
+	mu      sync.Mutex
+	ruling  string                   // the first violation; guarded by mu, as all below
+	refresh map[string]*refreshToken // all that the server ever issued
+	access  map[string]*accessToken
+	beats   map[string]time.Time     // when a lease was last written, by attempt and beat
+	flights map[string]*presentation // token requests under way, by request
+	calls   map[string]int           // sendings with a token, by call
+	excuses map[string]bool
+	read    struct { // what was in the store when it was last looked at
 		version tokenstore.Version
 		record  *record.Record
 	}
@@ -60,13 +59,14 @@ type accessToken struct {
 	issued  time.Time
 	life    time.Duration
 	durable bool // it was in the store at some time
-	doubted bool // it came after a lost answer, and may be as old as that
+	doubted bool // it may be believed to be older than it is: after a lost answer it may be as old as that
 }
 
 // presentation is a refresh token on its way to the server, and what became of it.
 type presentation struct {
 	by        *process
 	token     string
+	login     bool   // it is a code
 	lease     string // the attempt under which it is sent
 	loads     int    // of the store by the process, when it was over
 	ended     time.Time
@@ -189,7 +189,7 @@ func (j *judge) presented(p *process, request, path string, form url.Values) *pr
 		return &presentation{by: p}
 	}
 	rt := j.refresh[token]
-	seen := &presentation{by: p, token: token}
+	seen := &presentation{by: p, token: token, login: form.Get("code") != ""}
 	if token == "" {
 		return seen
 	}
@@ -283,6 +283,7 @@ func (j *judge) processed(seen *presentation, status int, body []byte) {
 		return
 	}
 	j.newAccessLocked(answer.Access)
+	j.access[answer.Access].doubted = seen.login // counted from before its request was dialled
 	login := len(j.refresh) + 1
 	if rt := j.refresh[seen.token]; rt != nil {
 		login = rt.login
