@@ -33,7 +33,7 @@ type flight struct {
 	reason  string // in words
 	begun   time.Duration
 	tooSoon error   // not nil: the server is not asked, for this reason; the store may hold another token all the same
-	after   *flight // of another Session of the account: the grant is spent by one at a time; nil once that has landed
+	after   *flight // of another Session of the account, to be waited for: the grant is spent by one at a time
 	done    chan struct{}
 	result  *published
 	err     error
@@ -199,6 +199,22 @@ func (s *Session) departLocked(ctx context.Context, d demand, reason string, too
 	return f, nil
 }
 
+// awaitTurn waits until the flights before f have landed. Those that it gives up on stay in f.after: whoever
+// comes after f waits for them.
+func (f *flight) awaitTurn(ctx context.Context, closing <-chan struct{}) error {
+	for f.after != nil {
+		select {
+		case <-f.after.done:
+			f.after = f.after.after
+		case <-closing:
+			return ErrClosed // nothing is at stake yet
+		case <-ctx.Done():
+			return ended(ctx)
+		}
+	}
+	return nil
+}
+
 // land ends a flight: f.result is published already.
 func (s *Session) land(f *flight, err error) {
 	s.mu.Lock()
@@ -214,7 +230,7 @@ func (s *Session) land(f *flight, err error) {
 	}
 	s.flight = nil
 	if s.last == f {
-		s.last = nil
+		s.last = f.after
 	}
 	close(f.done)
 	s.reportLocked(f, now)

@@ -43,17 +43,15 @@ type renewal struct {
 
 // renew runs the protocol until it has a token for f, or a reason why there is none.
 func (s *Session) renew(ctx context.Context, f *flight) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, flightLimit, errors.New("other processes have kept the grant busy for too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, flightLimit, errors.New("others have kept the grant busy for too long"))
 	defer cancel()
-	if before := f.after; before != nil {
-		select {
-		case <-before.done:
-			f.after = nil
-		case <-ctx.Done():
-			return ended(ctx)
-		}
-	}
 	r := &renewal{Session: s, flight: f}
+	if f.after != nil && r.glance(ctx) {
+		return nil
+	}
+	if err := f.awaitTurn(ctx, s.client.tasks.closing); err != nil {
+		return err
+	}
 	for {
 		if err := r.round(ctx); !errors.Is(err, errAgain) {
 			return err
@@ -65,6 +63,16 @@ func (s *Session) renew(ctx context.Context, f *flight) error {
 			return ErrClosed // nothing is at stake any more: Close need not wait for other processes
 		}
 	}
+}
+
+// glance adopts what the store holds for this resource, while another one's flight spends the grant.
+func (r *renewal) glance(ctx context.Context) bool {
+	if r.unsavedTokens() != nil {
+		return false // they are newer than the store
+	}
+	r.epoch = r.currentEpoch()
+	st, err := r.load(ctx)
+	return err == nil && r.adopt(st)
 }
 
 func (r *renewal) round(ctx context.Context) error {

@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -141,5 +143,104 @@ func TestResourcesShareTheMemoryOfAFailure(t *testing.T) {
 		require.NoError(t, fine)
 		_, again := alice.Resource(mail.URL).Token(t.Context())
 		require.Same(t, err, again)
+	})
+}
+
+// Who needs no renewal does not wait for another resource's.
+func TestResourceInTheStoreIsNotKeptWaiting(t *testing.T) {
+	world(t, func(t *testing.T, s *clienttest.Server, mail *clienttest.API, _ *client.Session, _ *http.Client) {
+		store := tokenstore.NewMemory()
+		before := s.NewClient(web(store)).Session("alice")
+		require.NoError(t, before.Adopt(t.Context(), s.Login("openid", "read")))
+		stored, err := before.Resource(mail.URL).Token(t.Context())
+		require.NoError(t, err)
+
+		alice, began := s.NewClient(web(store)).Session("alice"), time.Now()
+		s.Fail("/token", clienttest.Fault{Wait: 20 * time.Second})
+		renewed := make(chan error, 1)
+		go func() { _, err := alice.Renew(t.Context(), nil); renewed <- err }()
+		synctest.Wait()
+		got, err := alice.Resource(mail.URL).Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, stored.AccessToken, got.AccessToken)
+		require.Zero(t, time.Since(began))
+		require.NoError(t, <-renewed)
+	})
+}
+
+// A renewal that waits for another resource's has nothing at stake: Close does not wait for it.
+func TestCloseWaitsForOneOfManyResources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := clienttest.New(t)
+		c := s.NewClient(web(nil))
+		alice := c.Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		s.Fail("/token", clienttest.Fault{Wait: 20 * time.Second})
+		outcomes := make(chan error, 2)
+		for _, session := range []*client.Session{alice, alice.Resource("https://mail.test")} {
+			go func() { _, err := session.Renew(t.Context(), nil); outcomes <- err }()
+			synctest.Wait()
+		}
+		began := time.Now()
+		require.NoError(t, c.Close(t.Context()))
+		require.Equal(t, 20*time.Second, time.Since(began))
+		require.ErrorIs(t, <-outcomes, client.ErrClosed)
+		require.NoError(t, <-outcomes)
+		require.Len(t, s.Renewals(), 1)
+	})
+}
+
+// sluggish is a store whose next load takes its time, and whose first save hangs.
+type sluggish struct {
+	tokenstore.Store
+	t     *testing.T
+	loads chan time.Duration // how long the next one takes
+	hang  sync.Once
+}
+
+func (s *sluggish) Load(ctx context.Context, key string) ([]byte, tokenstore.Version, error) {
+	select {
+	case long := <-s.loads:
+		time.Sleep(long)
+	default:
+	}
+	return s.Store.Load(ctx, key)
+}
+
+func (s *sluggish) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
+	if isSave(s.t, value, 1) {
+		s.hang.Do(func() { <-ctx.Done() })
+	}
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	return s.Store.Swap(ctx, key, old, value)
+}
+
+// The one whose answer is being saved is waited for also by those who come after one that has given up waiting.
+func TestResourcesWaitForWhoeverSpends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := clienttest.New(t)
+		store := &sluggish{Store: tokenstore.NewMemory(), t: t, loads: make(chan time.Duration, 1)}
+		alice := s.NewClient(web(store)).Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		time.Sleep(2 * time.Hour)
+		store.loads <- 2*time.Minute - time.Second
+		asks := func(resource string) <-chan error {
+			outcome := make(chan error, 1)
+			go func() { _, err := alice.Resource(resource).Token(t.Context()); outcome <- err }()
+			synctest.Wait()
+			return outcome
+		}
+		slow := asks("")
+		time.Sleep(100 * time.Millisecond)
+		waiting := asks("https://mail.test")
+		time.Sleep(time.Minute)
+		behind := asks("https://files.test")
+		require.ErrorIs(t, <-waiting, context.DeadlineExceeded)
+		require.NoError(t, <-asks("https://chat.test"))
+		require.NoError(t, <-behind)
+		require.NoError(t, <-slow)
+		require.Empty(t, s.Reuses())
 	})
 }

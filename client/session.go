@@ -36,7 +36,7 @@ type account struct {
 
 	mu      sync.Mutex
 	views   map[string]*Session // by resource, without own; guarded by mu
-	last    *flight             // the newest flight of any of the Sessions, nil once it has landed; guarded by mu
+	last    *flight             // the newest flight of any of the Sessions that has not landed; guarded by mu
 	unsaved *received           // tokens that are not yet in the store; guarded by mu
 	trouble *trouble            // how renewals have failed lately, nil after a good one; guarded by mu
 	first   time.Duration       // when the account was first used, on the monotonic clock; guarded by mu
