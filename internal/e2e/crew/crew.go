@@ -4,9 +4,8 @@
 package crew
 
 import (
-	"context"
 	"fmt"
-	"net/url"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,88 +15,105 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/client"
-	"github.com/evergrant/evergrant/tokenstore"
 )
 
 // Crew are workers over one store, and what the test knows of it. It is for the test's own goroutine.
 type Crew struct {
+	Site    Site
 	Task    Task // of the workers to be hired; each gets a journal of its own
 	Store   Store
 	Session *client.Session // the test's own
 	Workers []*Worker       // those that live
 	All     []*Worker
 
+	Strikes int
+	Doubts  map[string][]time.Time // by refresh token: the kills of workers that it was in doubt with
+
 	t        testing.TB
-	signIn   func(address string) *url.URL
-	journals string // the folder of the journals
+	journals string    // the folder of the journals
+	login    time.Time // when somebody logged in last
 }
 
-// New has somebody logged in, and no workers yet. signIn plays the person at the browser: it opens an authorization URL,
-// consents, and returns the callback address.
-func New(t testing.TB, server Server, at Place, signIn func(address string) *url.URL) *Crew {
+// New has somebody logged in, and no workers yet.
+func New(t testing.TB, site Site, at Place) *Crew {
 	t.Helper()
 	s, err := at.Open()
 	require.NoError(t, err)
 	c := &Crew{
-		Task: Task{Place: at, Server: server}, Store: s, Session: server.Session(t, s),
-		t: t, signIn: signIn, journals: t.TempDir(),
+		Site: site, Task: Task{Place: at, Server: site.Server}, Store: s, Session: site.Session(t, s),
+		Doubts: map[string][]time.Time{}, t: t, journals: t.TempDir(),
 	}
 	c.SignIn()
 	return c
 }
 
-// Session is a session of this process, of the account that the workers use too.
-func (s Server) Session(t testing.TB, store Store) *client.Session {
-	t.Helper()
-	c, err := client.New(s.config(store))
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		require.NoError(t, c.Close(ctx))
-	})
-	return c.Session(account)
-}
-
-// StoreKey is the key of that session's record.
-func (s Server) StoreKey() string {
-	issuer := s.Issuer
-	if issuer == "" {
-		issuer = s.Endpoint.TokenURL
-	}
-	return tokenstore.Key(issuer, s.ClientID, account)
-}
-
-// SignIn logs somebody in as a web backend does.
+// SignIn logs somebody in.
 func (c *Crew) SignIn() {
 	c.t.Helper()
-	SignIn(c.t, c.Session, c.signIn)
+	c.Site.SignIn(c.t, c.Session)
+	c.login = time.Now()
 }
 
-// SignIn logs somebody in as a web backend does; signIn is as for New.
-func SignIn(t testing.TB, s *client.Session, signIn func(address string) *url.URL) {
-	t.Helper()
-	pending, err := s.Start(t.Context(), client.AuthCode{Params: url.Values{"prompt": {"consent"}}})
-	require.NoError(t, err)
-	require.NoError(t, s.Finish(t.Context(), pending, signIn(pending.URL).Query()))
+// ReplaceLost logs in if the grant is lost, once every worker has said so, and reports whether it was. It must have been
+// lost with an answer.
+func (c *Crew) ReplaceLost() bool {
+	c.t.Helper()
+	status, err := c.Session.Status(c.t.Context())
+	require.NoError(c.t, err)
+	if status.LoggedIn {
+		return false
+	}
+	require.ErrorIs(c.t, status.Failure, client.ErrLoginRequired)
+	var why *client.Error
+	require.ErrorAs(c.t, status.Failure, &why)
+	require.Equal(c.t, "lost answer", why.Cause)
+	c.RequireAll("report the loss", LoginRequired, c.login)
+	c.SignIn()
+	return true
 }
 
 // Hire starts a worker.
-func (c *Crew) Hire() {
+func (c *Crew) Hire() *Worker {
 	c.t.Helper()
 	task := c.Task
 	task.Journal = filepath.Join(c.journals, fmt.Sprint(len(c.All)))
 	w := task.Start(c.t, os.Environ())
 	c.Workers, c.All = append(c.Workers, w), append(c.All, w)
+	return w
 }
 
-// Replace kills a worker, which must still be alive, starts another in its place, and returns when it was killed.
-func (c *Crew) Replace(w *Worker) time.Time {
+// Strike kills a worker and starts another in its place. Every second time it is, if there is one soon, one that has a
+// token request out, at a random moment within the given time. The repetition that follows is left to chance, or nothing
+// would be renewed.
+func (c *Crew) Strike(within time.Duration) {
 	c.t.Helper()
-	at := w.Kill()
-	c.Workers = slices.DeleteFunc(c.Workers, func(other *Worker) bool { return other == w })
+	victim := c.Workers[rand.N(len(c.Workers))]
+	if c.Strikes%2 == 1 {
+		if busy := c.awaitBusy(); busy != nil {
+			victim = busy
+			time.Sleep(rand.N(within))
+		}
+	}
+	c.Strikes++
+	at := victim.Kill()
+	c.Workers = slices.DeleteFunc(c.Workers, func(w *Worker) bool { return w == victim })
 	c.Hire()
-	return at
+	if token := InDoubt(victim.Events()); token != "" {
+		c.Doubts[token] = append(c.Doubts[token], at)
+	}
+}
+
+// awaitBusy returns a worker that has sent a token that nobody was killed with; nil if there is none for two seconds.
+func (c *Crew) awaitBusy() *Worker {
+	c.t.Helper()
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(look) {
+		for _, w := range c.Workers {
+			if token := InDoubt(w.Events()); token != "" && c.Doubts[token] == nil {
+				return w
+			}
+		}
+	}
+	return nil
 }
 
 // Dismiss lets all workers end as programs do.
@@ -116,9 +132,6 @@ func (c *Crew) Dismiss() {
 func (c *Crew) RequireAll(what, name string, after time.Time) {
 	c.t.Helper()
 	for _, w := range c.Workers {
-		has := func() bool {
-			return slices.ContainsFunc(w.Events(), func(e Event) bool { return e.Name == name && e.At.After(after) })
-		}
-		require.Eventually(c.t, has, 10*time.Second, 20*time.Millisecond, "%s does not %s", w.journal, what)
+		w.Await(what, 10*time.Second, 1, func(e Event) bool { return e.Name == name && e.At.After(after) })
 	}
 }

@@ -1,10 +1,13 @@
 package crew
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -54,17 +57,20 @@ type Event struct {
 	Name, Detail string
 }
 
-// readJournal reads a journal; one that is not begun is empty. A line that is being written is left out.
-func readJournal(t testing.TB, path string) []Event {
+// readJournal reads a journal from an offset on, and returns how much it has read. One that is not begun is empty; a line
+// that is being written is left for the next time.
+func readJournal(t testing.TB, path string, from int64) (events []Event, read int64) {
 	t.Helper()
-	data, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, 0
 	}
 	require.NoError(t, err)
-	text := string(data)
-	var events []Event
-	for line := range strings.Lines(text[:strings.LastIndexByte(text, '\n')+1]) {
+	defer f.Close()
+	data, err := io.ReadAll(io.NewSectionReader(f, from, math.MaxInt64-from))
+	require.NoError(t, err)
+	lines := string(data[:bytes.LastIndexByte(data, '\n')+1])
+	for line := range strings.Lines(lines) {
 		var e Event
 		var nanoseconds int64
 		_, err := fmt.Sscanf(line, "%d %s %q", &nanoseconds, &e.Name, &e.Detail)
@@ -72,7 +78,7 @@ func readJournal(t testing.TB, path string) []Event {
 		e.At = time.Unix(0, nanoseconds)
 		events = append(events, e)
 	}
-	return events
+	return events, int64(len(lines))
 }
 
 // InDoubt returns the refresh token that a worker with these events has sent, or nearly, without its successor being

@@ -16,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/internal/e2e/gnomekeyring"
@@ -24,21 +23,11 @@ import (
 
 const (
 	taskVariable = "EVERGRANT_E2E_TASK" // holds the task of a test binary that is a worker
-	account      = "alice"
-	callers      = 2 // goroutines of a worker that call the API
+	callers      = 2                    // goroutines of a worker that call the API
 	pause        = 20 * time.Millisecond
-	callLimit    = 20 * time.Second // the slowest call waits for a dead holder's lease and a renewal
+	look         = 5 * time.Millisecond // between two looks at the journals
+	callLimit    = 20 * time.Second     // the slowest call waits for a dead holder's lease and a renewal
 )
-
-// Server is how a crew reaches its authorization server, as a public client.
-type Server struct {
-	Issuer      string          // empty: Endpoint says everything
-	Endpoint    oauth2.Endpoint // the path of its token endpoint ends in /token
-	ClientID    string
-	Scopes      []string
-	RedirectURL string
-	API         string // an address that wants a token
-}
 
 // Task is what a worker does: it calls the API until its standard input ends, or what Act names.
 type Task struct {
@@ -80,7 +69,7 @@ func perform(text string, acts map[string]Act) error {
 	if err != nil {
 		return err
 	}
-	config := t.Server.config(watchedStore{s, j})
+	config := t.Server.Config(watchedStore{s, j})
 	wire := &http.Transport{IdleConnTimeout: time.Second} // as short as the client's own
 	config.AuthServerClient = &http.Client{Transport: watchedWire{wire, j, t.Slow}}
 	config.OnEvent = func(e client.Event) { j.Write(Told, fmt.Sprint(e.Kind, ": ", e.Reason, ": ", e.Err)) }
@@ -92,17 +81,10 @@ func perform(text string, acts map[string]Act) error {
 	if t.Act == "" {
 		act = t.callUntilEOF
 	}
-	err = act(c.Session(account), j)
+	err = act(c.Session(Account), j)
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
 	return errors.Join(err, c.Close(ctx))
-}
-
-func (s Server) config(store Store) client.Config {
-	return client.Config{
-		Issuer: s.Issuer, Endpoint: s.Endpoint, ClientID: s.ClientID, Scopes: s.Scopes, RedirectURL: s.RedirectURL,
-		Store: store,
-	}
 }
 
 // callUntilEOF calls the API from all goroutines until the standard input ends. No call is cut short.
@@ -174,6 +156,8 @@ type Worker struct {
 	stdin   io.WriteCloser
 	stderr  bytes.Buffer // whole once the process has ended
 	journal string
+	read    int64   // how much of the journal is in events
+	events  []Event // none is changed or removed
 }
 
 // Start starts a worker in the environment env. It is killed, at the latest, when the test ends.
@@ -193,10 +177,30 @@ func (t Task) Start(tb testing.TB, env []string) *Worker {
 	return w
 }
 
-// Events are what the worker's journal holds so far.
+// Events are what the worker's journal holds so far; they are not to be changed.
 func (w *Worker) Events() []Event {
 	w.t.Helper()
-	return readJournal(w.t, w.journal)
+	more, read := readJournal(w.t, w.journal, w.read)
+	w.events, w.read = append(w.events, more...), w.read+read
+	return w.events
+}
+
+// Await waits until the journal holds count events that fit, and returns the last of them. The test ends if the worker
+// does not do so within limit; what says what it is.
+func (w *Worker) Await(what string, limit time.Duration, count int, fit func(Event) bool) Event {
+	w.t.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(look) {
+		found := 0
+		for _, e := range w.Events() {
+			if fit(e) {
+				found++
+			}
+			if found == count {
+				return e
+			}
+		}
+		require.True(w.t, time.Now().Before(end), "%s does not %s: %+v", w.journal, what, w.events)
+	}
 }
 
 // Process is the worker's, for signals.

@@ -86,14 +86,8 @@ func (h *hand) outcome() crew.Event {
 // await waits until the hand's journal holds count events of the given names, and returns the last of them.
 func (h *hand) await(count int, names ...string) crew.Event {
 	h.t.Helper()
-	for end := time.Now().Add(patient); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		found := slices.DeleteFunc(h.Events(), func(e crew.Event) bool { return !slices.Contains(names, e.Name) })
-		if len(found) >= count {
-			return found[count-1]
-		}
-	}
-	require.Fail(h.t, "the journal has not come to hold what is waited for", "%d of %v in %+v", count, names, h.Events())
-	return crew.Event{}
+	what := fmt.Sprintf("have %d of %v", count, names)
+	return h.Await(what, patient, count, func(e crew.Event) bool { return slices.Contains(names, e.Name) })
 }
 
 // requireRenewed wants the hand's last renewal to have ended well, and returns the name of the access token.

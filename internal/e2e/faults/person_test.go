@@ -72,7 +72,7 @@ func adoptFromElsewhere(s *scene, p *oidcprovider.Provider) {
 	}
 	verifier := oauth2.GenerateVerifier()
 	address := elsewhere.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier), oauth2.SetAuthURLParam("prompt", "consent"))
-	callback := p.SignIn(address, account).Query()
+	callback := p.SignIn(address, crew.Account).Query()
 	token, err := elsewhere.Exchange(s.t.Context(), callback.Get("code"), oauth2.VerifierOption(verifier))
 	require.NoError(s.t, err)
 	require.NoError(s.t, s.Session.Adopt(s.t.Context(), token))

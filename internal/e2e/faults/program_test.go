@@ -74,7 +74,7 @@ func TestShortLivedPrograms(t *testing.T) {
 		p.SetAccessTokenLife(time.Duration(1+rand.N(1+rand.N(longest))) * time.Second)
 		task.Act = []string{tidy, hasty, tidy, busy}[i%4]
 		program := task.Start(t, env)
-		program.Tell(task.Server.API)
+		program.Tell(s.Site.API)
 		program.Wait()
 		time.Sleep(rand.N(rest))
 	}

@@ -36,15 +36,14 @@ func onDisk(t *testing.T, life time.Duration) (*scene, *disk, *teller) {
 	rand.Read(key)
 	s, _ := strictScene(t, crew.Place{Dir: d.folder, Key: key}, life)
 	w := &teller{t: t}
+	config := s.Site.Config(s.Store)
+	config.OnEvent = func(e client.Event) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.told = append(w.told, e)
+	}
 	var err error
-	w.Client, err = client.New(client.Config{
-		Issuer: s.Task.Server.Issuer, ClientID: s.Task.Server.ClientID, Scopes: s.Task.Server.Scopes, Store: s.Store,
-		OnEvent: func(e client.Event) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.told = append(w.told, e)
-		},
-	})
+	w.Client, err = client.New(config)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -87,7 +86,7 @@ func TestNothingIsSpentForADiskThatCannotBeWritten(t *testing.T) {
 				needRoot(t)
 			}
 			s, d, w := onDisk(t, 0)
-			session := w.Session(account)
+			session := w.Session(crew.Account)
 			before := s.stored()
 			want := tt.spoil(d)
 			mended := sync.OnceFunc(func() { tt.mend(d) })
@@ -97,7 +96,7 @@ func TestNothingIsSpentForADiskThatCannotBeWritten(t *testing.T) {
 				_, err := session.Renew(t.Context(), nil)
 				require.ErrorIs(t, err, want)
 				require.NotErrorIs(t, err, client.ErrLoginRequired)
-				require.NoError(t, crew.Call(session.HTTPClient(), s.Task.Server.API), "the token at hand serves")
+				require.NoError(t, crew.Call(session.HTTPClient(), s.Site.API), "the token at hand serves")
 			}
 			require.Empty(t, s.refreshes(), "a refresh token was spent")
 			require.Equal(t, before, s.stored())
@@ -120,19 +119,19 @@ func TestADiskFillsUpWhileTheAnswerComes(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	s, d, w := onDisk(t, 6*time.Second)
-	session := w.Session(account)
+	session := w.Session(crew.Account)
 	old := s.stored()
 	status, err := session.Status(t.Context())
 	require.NoError(t, err)
 	gate := s.hold(tcpproxy.HoldAnswer)
-	stop := callAllTheTime(t, session, s.Task.Server.API)
+	stop := callAllTheTime(t, session, s.Site.API)
 
 	s.awaitMet(gate) // ahead of the token's end, in the background
 	d.fill()
 	gate.Open()
 	w.await("save failed")
 	time.Sleep(time.Until(status.Expiry) + 200*time.Millisecond)
-	require.NoError(t, crew.Call(session.HTTPClient(), s.Task.Server.API), "the new token serves from memory")
+	require.NoError(t, crew.Call(session.HTTPClient(), s.Site.API), "the new token serves from memory")
 	require.Equal(t, old.RefreshToken, s.stored().RefreshToken)
 	require.NotContains(t, w.kinds(), "saved")
 	d.empty()
@@ -174,7 +173,7 @@ func TestCloseSavesWhatADiskHadNoSpaceFor(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	s, d, w := onDisk(t, 0)
-	session := w.Session(account)
+	session := w.Session(crew.Account)
 	old := s.stored()
 	gate := s.hold(tcpproxy.HoldAnswer)
 	outcome := make(chan error, 1)
@@ -187,7 +186,7 @@ func TestCloseSavesWhatADiskHadNoSpaceFor(t *testing.T) {
 	gate.Open()
 	require.NoError(t, <-outcome, "the new token serves from memory")
 	w.await("save failed")
-	require.NoError(t, crew.Call(session.HTTPClient(), s.Task.Server.API))
+	require.NoError(t, crew.Call(session.HTTPClient(), s.Site.API))
 
 	closed := make(chan error, 1)
 	go func() {

@@ -2,12 +2,9 @@ package faults_test
 
 import (
 	"errors"
-	"net/url"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/internal/e2e/crew"
@@ -19,47 +16,34 @@ import (
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
-const account = "alice"
-
-// scene is somebody's grant at a provider whose token endpoint lies behind a proxy.
+// scene is a crew of hands with somebody's grant, whose token requests go through a proxy.
 type scene struct {
 	*crew.Crew
 	t     *testing.T
 	proxy *tcpproxy.Proxy
-	match string // how token requests begin
-	log   func() []ledger.TokenRequest
+}
+
+func newScene(t *testing.T, site crew.Site, at crew.Place) *scene {
+	t.Helper()
+	proxy := tcpproxy.Start(t)
+	proxy.To(site.Address)
+	s := &scene{t: t, proxy: proxy, Crew: crew.New(t, site.Behind(proxy.Address), at)}
+	s.Task.Act = obeys
+	return s
 }
 
 // strictScene is one at a provider that ends a grant when a refresh token comes twice.
 func strictScene(t *testing.T, at crew.Place, life time.Duration) (*scene, *oidcprovider.Provider) {
 	t.Helper()
-	proxy := tcpproxy.Start(t)
-	p := oidcprovider.Start(t, oidcprovider.Config{Rotate: true, Issuer: proxy.URL(), AccessTokenLife: life})
-	proxy.To(p.Address)
-	s := &scene{t: t, proxy: proxy, match: "POST /token ", log: p.Log}
-	s.Crew = crew.New(t, crew.Server{
-		Issuer: p.Issuer, ClientID: oidcprovider.Native, Scopes: []string{"openid", "offline_access"},
-		RedirectURL: oidcprovider.Callback, API: p.API(),
-	}, at, func(address string) *url.URL { return p.SignIn(address, account) })
-	s.Task.Act = obeys
-	return s, p
+	p := oidcprovider.Start(t, oidcprovider.Config{Rotate: true, AccessTokenLife: life})
+	return newScene(t, crew.AtOIDCProvider(p), at), p
 }
 
 // lenientScene is one at a provider that gives the same tokens again to a refresh token that comes twice, for a while.
 func lenientScene(t *testing.T, at crew.Place) *scene {
 	t.Helper()
-	proxy := tcpproxy.Start(t)
 	p := djangooauth.Start(t, djangooauth.Config{Grace: 2 * time.Minute})
-	proxy.To(p.Address)
-	endpoint := p.Endpoint()
-	endpoint.TokenURL = strings.Replace(endpoint.TokenURL, p.Address, proxy.Address, 1)
-	s := &scene{t: t, proxy: proxy, match: "POST /o/token ", log: p.Log}
-	s.Crew = crew.New(t, crew.Server{
-		Endpoint: endpoint, ClientID: djangooauth.ClientID, Scopes: []string{djangooauth.Scope},
-		RedirectURL: djangooauth.Callback, API: p.API(),
-	}, at, func(address string) *url.URL { return p.SignIn(address, account) })
-	s.Task.Act = obeys
-	return s
+	return newScene(t, crew.AtDjango(p), at)
 }
 
 // hire starts a hand that has a token already, whose token requests take up to slow to leave.
@@ -74,15 +58,14 @@ func (s *scene) hire(slow time.Duration) *hand {
 // newHand starts a hand that has done nothing yet.
 func (s *scene) newHand() *hand {
 	s.t.Helper()
-	s.Crew.Hire()
-	return &hand{Worker: s.All[len(s.All)-1], t: s.t}
+	return &hand{Worker: s.Hire(), t: s.t}
 }
 
 // requireServed wants the API to answer the hands.
 func (s *scene) requireServed(hands ...*hand) {
 	s.t.Helper()
 	for _, h := range hands {
-		h.tell(call + " " + s.Task.Server.API)
+		h.tell(call + " " + s.Site.API)
 		e := h.outcome()
 		require.Equal(s.t, crew.Called, e.Name, e.Detail)
 	}
@@ -104,7 +87,7 @@ func (s *scene) requireAlive(hands ...*hand) {
 // hold holds the next token request, or its answer, at the gate that it returns.
 func (s *scene) hold(do tcpproxy.Action) *tcpproxy.Gate {
 	gate := tcpproxy.NewGate()
-	s.proxy.Next(tcpproxy.Rule{Match: s.match, Do: do, Gate: gate})
+	s.proxy.Next(tcpproxy.Rule{Match: "POST " + s.Site.TokenPath + " ", Do: do, Gate: gate})
 	return gate
 }
 
@@ -121,33 +104,21 @@ func (s *scene) awaitMet(gate *tcpproxy.Gate) {
 // stored is the record in the store, nil if there is none.
 func (s *scene) stored() *record.Record {
 	s.t.Helper()
-	return stored(s.t, s.Store, s.Task.Server.StoreKey())
+	data, _, err := s.Store.Load(s.t.Context(), s.Site.StoreKey())
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return nil
+	}
+	require.NoError(s.t, err)
+	r, err := record.Decode(data)
+	require.NoError(s.t, err)
+	return r
 }
 
 // refreshes are the ledger's lines about refresh tokens.
-func (s *scene) refreshes() []ledger.TokenRequest { return ledger.Refreshes(s.log()) }
+func (s *scene) refreshes() []ledger.TokenRequest { return s.Site.Refreshes() }
 
 // requireSpentOnce wants every refresh token to have been presented once, and served.
 func (s *scene) requireSpentOnce() {
 	s.t.Helper()
-	presented := map[string]bool{}
-	for _, line := range s.refreshes() {
-		assert.Equal(s.t, 200, line.Status, line.Error)
-		assert.False(s.t, line.Reuse)
-		assert.False(s.t, presented[line.Presented], "a refresh token was presented twice")
-		presented[line.Presented] = true
-	}
-	require.False(s.t, s.t.Failed())
-}
-
-func stored(t *testing.T, from tokenstore.Store, key string) *record.Record {
-	t.Helper()
-	data, _, err := from.Load(t.Context(), key)
-	if errors.Is(err, tokenstore.ErrNotFound) {
-		return nil
-	}
-	require.NoError(t, err)
-	r, err := record.Decode(data)
-	require.NoError(t, err)
-	return r
+	ledger.RequireSpentOnce(s.t, s.refreshes())
 }

@@ -118,12 +118,12 @@ func TestAHolderIsStoppedAfterItSent_Strict(t *testing.T) {
 // itself: it has replaced one token that the server does not know any more by another.
 func (s *scene) requireLost(h *hand) {
 	s.t.Helper()
-	h.tell(call + " " + s.Task.Server.API)
+	h.tell(call + " " + s.Site.API)
 	if e := h.outcome(); e.Name != crew.LoginRequired {
 		require.Equal(s.t, crew.Failed, e.Name)
 		require.Equal(s.t, "the API answers 401 Unauthorized", e.Detail)
 	}
-	for _, what := range []string{call + " " + s.Task.Server.API, renew, call + " " + s.Task.Server.API} {
+	for _, what := range []string{call + " " + s.Site.API, renew, call + " " + s.Site.API} {
 		h.tell(what)
 		e := h.outcome()
 		require.Equal(s.t, crew.LoginRequired, e.Name, e.Detail)

@@ -55,3 +55,15 @@ func Refreshes(all []TokenRequest) []TokenRequest {
 	}
 	return lines
 }
+
+// RequireSpentOnce wants every refresh token in these lines to have been presented once, and served.
+func RequireSpentOnce(t testing.TB, lines []TokenRequest) {
+	t.Helper()
+	presented := map[string]bool{}
+	for _, line := range lines {
+		require.Equal(t, http.StatusOK, line.Status, "%+v", line)
+		require.False(t, line.Reuse, "%+v", line)
+		require.False(t, presented[line.Presented], "%+v: a refresh token was presented twice", line)
+		presented[line.Presented] = true
+	}
+}

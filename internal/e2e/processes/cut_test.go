@@ -37,8 +37,9 @@ func TestACutConnection(t *testing.T) {
 			proxy.To(p.Address)
 			store, err := crew.InFolder(t).Open()
 			require.NoError(t, err)
-			session := serverOf(p).Session(t, store)
-			signIn(t, p, session)
+			site := crew.AtOIDCProvider(p)
+			session := site.Session(t, store)
+			site.SignIn(t, session)
 
 			for _, cut := range tt.cuts {
 				proxy.Next(tcpproxy.Rule{Match: "POST /token ", Do: cut})
@@ -52,17 +53,17 @@ func TestACutConnection(t *testing.T) {
 			}
 			if !tt.lost {
 				require.NoError(t, err)
-				requireAlive(t, p, session, tt.requests)
+				requireAlive(t, site, session, tt.requests)
 				return
 			}
-			requireLost(t, p, session, err, tt.requests)
-			stranger := serverOf(p).Session(t, store)
+			requireLost(t, site, session, err, tt.requests)
+			stranger := site.Session(t, store)
 			_, err = stranger.Renew(t.Context(), nil)
-			requireLost(t, p, stranger, err, tt.requests)
-			signIn(t, p, session)
+			requireLost(t, site, stranger, err, tt.requests)
+			site.SignIn(t, session)
 			_, err = session.Renew(t.Context(), nil)
 			require.NoError(t, err, "a new login is a new start")
-			requireAlive(t, p, session, tt.requests+1)
+			requireAlive(t, site, session, tt.requests+1)
 		})
 	}
 }
@@ -79,30 +80,31 @@ func nextRenewal(t *testing.T, session *client.Session) error {
 	return err
 }
 
-func requireAlive(t *testing.T, p *oidcprovider.Provider, session *client.Session, requests int) {
+func requireAlive(t *testing.T, site crew.Site, session *client.Session, requests int) {
 	t.Helper()
 	status, err := session.Status(t.Context())
 	require.NoError(t, err)
 	require.True(t, status.LoggedIn)
-	require.NoError(t, crew.Call(session.HTTPClient(), p.API()))
-	require.Len(t, refreshes(p), requests)
+	require.NoError(t, crew.Call(session.HTTPClient(), site.API))
+	require.Len(t, site.Refreshes(), requests)
 }
 
 // requireLost wants the loss told as what it is, however often and for however long it is asked about, also by a process that
 // was not there; and the server left alone.
-func requireLost(t *testing.T, p *oidcprovider.Provider, session *client.Session, err error, requests int) {
+func requireLost(t *testing.T, site crew.Site, session *client.Session, err error, requests int) {
 	t.Helper()
 	require.ErrorIs(t, err, client.ErrLoginRequired)
 	var refusal *client.Error
 	require.ErrorAs(t, err, &refusal)
 	require.Equal(t, "invalid_grant", refusal.Code)
+	require.Equal(t, "lost answer", refusal.Cause)
 	const longerThanABackoff = 2 * time.Second // after one failure
 	for end := time.Now().Add(longerThanABackoff); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		require.ErrorIs(t, crew.Call(session.HTTPClient(), p.API()), client.ErrLoginRequired)
+		require.ErrorIs(t, crew.Call(session.HTTPClient(), site.API), client.ErrLoginRequired)
 		_, err := session.Renew(t.Context(), nil)
 		require.ErrorIs(t, err, client.ErrLoginRequired)
 	}
-	require.Len(t, refreshes(p), requests)
+	require.Len(t, site.Refreshes(), requests)
 	status, err := session.Status(t.Context())
 	require.NoError(t, err)
 	require.False(t, status.LoggedIn)

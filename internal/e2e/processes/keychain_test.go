@@ -26,8 +26,7 @@ func TestAKeychainThatCannotBeUsed(t *testing.T) {
 		{gnomekeyring.Locked, "locked"},
 	} {
 		t.Run(string(tt.state), func(t *testing.T) {
-			p := strict(t)
-			server := serverOf(p)
+			server := crew.AtOIDCProvider(strict(t)).Server
 			server.RedirectURL = "" // a port of its own
 			w := crew.Task{
 				Place: crew.Place{Keychain: true, Dir: t.TempDir()}, Server: server, Act: tt.want,

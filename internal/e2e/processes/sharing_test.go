@@ -1,7 +1,6 @@
 package processes_test
 
 import (
-	"net/http"
 	"testing"
 	"time"
 
@@ -9,6 +8,7 @@ import (
 
 	"github.com/evergrant/evergrant/internal/e2e/crew"
 	"github.com/evergrant/evergrant/internal/e2e/gnomekeyring"
+	"github.com/evergrant/evergrant/internal/e2e/ledger"
 )
 
 // I1: among all processes, one refresh token is presented once.
@@ -34,23 +34,17 @@ func share(t *testing.T, at crew.Place) {
 		longestAge = 2500 * time.Millisecond
 	)
 	p := strict(t)
-	c := newCrew(t, p, at)
+	c := crew.New(t, crew.AtOIDCProvider(p), at)
 	for range processes {
 		c.Hire()
 	}
 	time.Sleep(duration)
 	c.Dismiss()
 
-	lines := refreshes(p)
-	presented := map[string]bool{}
-	for i, line := range lines {
-		require.Equal(t, http.StatusOK, line.Status, line.Detail)
-		require.False(t, line.Reuse)
-		require.False(t, presented[line.Presented], "a refresh token was presented twice")
-		presented[line.Presented] = true
-		if i > 0 {
-			require.Greater(t, line.Time.Sub(lines[i-1].Time), shortestLife*9/10, "two processes have renewed the same age")
-		}
+	lines := c.Site.Refreshes()
+	ledger.RequireSpentOnce(t, lines)
+	for i := 1; i < len(lines); i++ {
+		require.Greater(t, lines[i].Time.Sub(lines[i-1].Time), shortestLife*9/10, "two processes have renewed the same age")
 	}
 	require.GreaterOrEqual(t, len(lines), int(duration/longestAge))
 
