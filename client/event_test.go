@@ -14,6 +14,7 @@ import (
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/clienttest"
 	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/transport"
 )
 
 // heard is what a client has told.
@@ -146,6 +147,52 @@ func TestEventsOfAnotherProcess(t *testing.T) {
 		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
 		require.NoError(t, alice.Logout(t.Context()))
 		require.Equal(t, []string{"login required", "login", "logout"}, kinds(h.take()))
+	})
+}
+
+// A failure that is remembered is not told again, however often it is met.
+func TestEventsOfAFailure(t *testing.T) {
+	for name, words := range map[string]string{"for a while": "unauthorized_client", "in doubt": "invalid_request"} {
+		t.Run(name, func(t *testing.T) {
+			eventful(t, func(t *testing.T, s *clienttest.Server, _ *spied, alice *client.Session, h *heard) {
+				time.Sleep(2 * time.Hour)
+				refusal := clienttest.Fault{Status: 400, Body: `{"error":"` + words + `"}`}
+				s.Fail("/token", clienttest.Fault{Unreachable: true}, refusal, refusal)
+				_, err := alice.Token(t.Context())
+				for range 10 {
+					_, again := alice.Token(t.Context())
+					require.Same(t, err, again)
+				}
+				events := h.take()
+				require.Equal(t, []string{"failed"}, kinds(events))
+				require.Same(t, err, events[0].Err)
+				require.Equal(t, 2, events[0].Attempt)
+				time.Sleep(time.Minute)
+				_, err = alice.Token(t.Context())
+				require.Error(t, err)
+				events = h.take()
+				require.Len(t, events, 1, "another one")
+				require.Equal(t, 1, events[0].Attempt)
+			})
+		})
+	}
+}
+
+// While it is too soon to ask the server for a rejected token once more, nothing has failed unless the store does.
+func TestEventsOfARejectionTooSoon(t *testing.T) {
+	eventful(t, func(t *testing.T, _ *clienttest.Server, store *spied, alice *client.Session, h *heard) {
+		token, err := alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		token, err = alice.Renew(t.Context(), token)
+		require.NoError(t, err)
+		h.take()
+		_, err = alice.Renew(t.Context(), token)
+		require.ErrorIs(t, err, transport.ErrRejected)
+		require.Equal(t, []string{"rejected"}, kinds(h.take()))
+		store.fail(errDisk)
+		_, err = alice.Renew(t.Context(), token)
+		require.ErrorIs(t, err, errDisk)
+		require.Equal(t, []string{"rejected", "failed"}, kinds(h.take()))
 	})
 }
 

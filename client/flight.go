@@ -37,6 +37,9 @@ type flight struct {
 	done    chan struct{}
 	result  *published
 	err     error
+
+	attempts   int  // token requests so far; the flight's own until it has landed
+	remembered bool // err is that of an earlier flight; likewise
 }
 
 // trouble is a failed renewal, remembered for its backoff so that waiters do not turn one failure
@@ -48,12 +51,16 @@ type trouble struct {
 	generation uint64
 	until      time.Duration // on the monotonic clock: no token request before
 	final      bool          // the server's word: no token request for this generation ever
-	target     *string       // the resource that the server does not give tokens for (invalid_target); nil: it is about all
 }
 
-// concerns reports whether the failure was about the tokens that r holds, as far as resource needs them.
-func (t *trouble) concerns(r *record.Record, resource string) bool {
-	return t.grant == r.Grant && t.generation == r.Generation && (t.target == nil || *t.target == resource)
+// concerns reports whether there was a failure, and about the tokens that r holds.
+func (t *trouble) concerns(r *record.Record) bool {
+	return t != nil && t.grant == r.Grant && t.generation == r.Generation
+}
+
+// isOver reports whether p is newer than the tokens that the failure was about.
+func (t *trouble) isOver(p *published) bool {
+	return t != nil && (t.grant != p.grant || t.generation < p.generation)
 }
 
 // rejections slows down renewals that a resource server asks for by rejecting fresh tokens.
@@ -238,23 +245,26 @@ func (s *Session) land(f *flight, err error) {
 
 // reportLocked tells how a flight that brought no token has ended.
 func (s *Session) reportLocked(f *flight, now time.Duration) {
-	if f.err == nil || f.tooSoon != nil || errors.Is(f.err, ErrClosed) {
+	if f.err == nil || f.err == f.tooSoon || errors.Is(f.err, ErrClosed) {
 		return
 	}
-	e := Event{Kind: "failed", Reason: f.reason, Duration: now - f.begun, Err: f.err}
+	e := Event{Kind: "failed", Reason: f.reason, Attempt: f.attempts, Duration: now - f.begun, Err: f.err}
+	told := f.remembered
 	if errors.Is(f.err, ErrLoginRequired) {
-		if s.dead {
-			return
-		}
-		s.dead, e.Kind = true, "login required"
+		e.Kind, told, s.dead = "login required", s.dead, true
 	}
-	s.happened(e)
+	if !told {
+		s.happened(e)
+	}
 }
 
 // nextTryLocked is when a renewal in the background may start after a failed one.
 func (s *Session) nextTryLocked(now time.Duration) time.Duration {
-	if s.trouble != nil && s.trouble.until > now {
-		return s.trouble.until
+	next := now + time.Second
+	for _, t := range []*trouble{s.trouble, s.denied} {
+		if t != nil {
+			next = max(next, t.until)
+		}
 	}
-	return now + time.Second
+	return next
 }

@@ -148,7 +148,7 @@ func (a *account) personActed(left string, fresh *record.Record) {
 		a.first = a.client.machine.Now().Mono
 	}
 	for s := range a.sessionsLocked {
-		s.rejected = rejections{}
+		s.rejected, s.denied = rejections{}, nil
 		if current := s.current.Load(); current != nil && current.grant == left {
 			continue
 		}

@@ -35,10 +35,9 @@ const (
 // another is the record alone, and the record changes by compare-and-swap alone.
 type renewal struct {
 	*Session
-	flight   *flight
-	epoch    uint64 // the account's, when the record was loaded
-	watch    watch
-	attempts int // token requests so far
+	flight *flight
+	epoch  uint64 // the account's, when the record was loaded
+	watch  watch
 }
 
 // renew runs the protocol until it has a token for f, or a reason why there is none.
@@ -164,8 +163,11 @@ func (r *renewal) publish(p *published) bool {
 		return false
 	}
 	r.setLocked(p)
-	if t := r.trouble; t != nil && (t.grant != p.grant || t.generation < p.generation) {
+	if r.trouble.isOver(p) {
 		r.trouble = nil
+	}
+	if r.denied.isOver(p) {
+		r.denied = nil
 	}
 	r.flight.result = p
 	return true
@@ -196,13 +198,21 @@ func (r *renewal) refusal(st *state) error {
 	if r.client.config.Grant == nil && st.record.RefreshToken == "" {
 		return &loginRequired{cause: causeEnded}
 	}
-	if err := r.marked(st.record); err != nil {
+	if err := r.remembered(st.record); err != nil {
 		return err
 	}
+	return r.marked(st.record)
+}
+
+// remembered is the error of an earlier renewal that still holds for rec, nil when the server may be asked.
+func (r *renewal) remembered(rec *record.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if t := r.trouble; t != nil && t.concerns(st.record, r.resource) && (t.final || r.client.machine.Now().Mono < t.until) {
-		return t.err
+	for _, t := range []*trouble{r.trouble, r.denied} {
+		if t.concerns(rec) && (t.final || r.client.machine.Now().Mono < t.until) {
+			r.flight.remembered = true
+			return t.err
+		}
 	}
 	return nil
 }
@@ -231,8 +241,8 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 	pause, replayed := retryFirst, false
 	for {
 		old := l.known().record
-		if r.attempts++; !old.Unanswered.IsZero() && r.client.config.Grant == nil {
-			r.happened(Event{Kind: "replayed", Reason: "the refresh token is sent again: an answer was lost", Attempt: r.attempts, Duration: r.lasted()})
+		if r.flight.attempts++; !old.Unanswered.IsZero() && r.client.config.Grant == nil {
+			r.happened(Event{Kind: "replayed", Reason: "the refresh token is sent again: an answer was lost", Attempt: r.flight.attempts, Duration: r.lasted()})
 		}
 		stop := l.beat(ctx)
 		answer, err := server.Token(ctx, endpoint, r.form(old), l.check)
@@ -301,7 +311,7 @@ func (r *renewal) target(form url.Values) url.Values {
 // lose notes that a token request may have been processed and that its answer will not come.
 func (r *renewal) lose(l *lease, f *authserver.Failure) {
 	l.loseAnswer()
-	r.happened(Event{Kind: "lost answer", Reason: r.flight.reason, Attempt: r.attempts, Duration: r.lasted(), Err: r.client.fail("renew", r.key, f)})
+	r.happened(Event{Kind: "lost answer", Reason: r.flight.reason, Attempt: r.flight.attempts, Duration: r.lasted(), Err: r.client.fail("renew", r.key, f)})
 }
 
 // refused handles the server's own word about the tokens of old. It is believed only while the store
@@ -349,23 +359,24 @@ func (r *renewal) failed(st state, err error) error {
 	err = r.client.fail("renew", r.key, err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t := &trouble{err: err, failures: 1, grant: st.record.Grant, generation: st.record.Generation}
-	if r.trouble != nil && r.trouble.concerns(st.record, r.resource) {
-		t.failures += r.trouble.failures
+	t, memory := &trouble{err: err, failures: 1, grant: st.record.Grant, generation: st.record.Generation}, &r.trouble
+	f, ok := errors.AsType[*authserver.Failure](err)
+	if ok && (f.Code == "invalid_target" || f.Code == "invalid_scope") {
+		memory = &r.denied // other resources are other questions
+	}
+	if (*memory).concerns(st.record) {
+		t.failures += (*memory).failures
 	}
 	pause := r.client.jitter(min(backoffFirst<<min(t.failures-1, 10), backoffMost))
-	if f, ok := errors.AsType[*authserver.Failure](err); ok {
+	if ok {
 		pause = max(pause, f.RetryAfter)
-		if f.Code == "invalid_target" {
-			t.target = &r.resource
-		}
 		t.final = errors.Is(err, ErrLoginRequired) && f.Outcome == authserver.InvalidGrant
 		if f.Outcome == authserver.Doubtful {
 			pause = max(pause, doubtedFor)
 		}
 	}
 	t.until = r.client.machine.Now().Mono + pause
-	r.trouble = t
+	*memory = t
 	return err
 }
 

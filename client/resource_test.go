@@ -102,10 +102,25 @@ func TestResourceThatIsRefused(t *testing.T) {
 		require.Equal(t, "invalid_target", e.Code)
 		_, again := alice.Resource("not absolute").Token(t.Context())
 		require.Same(t, err, again, "it is remembered")
+		_, other := alice.Resource("nor this").Token(t.Context())
+		require.ErrorAs(t, other, &e)
+		_, again = alice.Resource("not absolute").Token(t.Context())
+		require.Same(t, err, again, "beside another refused one, too")
+		asked := slices.DeleteFunc(s.Requests(), func(r clienttest.Request) bool { return r.Error != "invalid_target" })
+		require.Len(t, asked, 2)
 		_, err = alice.Resource(mail.URL).Token(t.Context())
 		require.NoError(t, err)
-		asked := slices.DeleteFunc(s.Requests(), func(r clienttest.Request) bool { return r.Error != "invalid_target" })
-		require.Len(t, asked, 1)
+	})
+}
+
+// Scopes that do not go with one resource may go with another.
+func TestResourceWithoutScope(t *testing.T) {
+	world(t, func(t *testing.T, s *clienttest.Server, mail *clienttest.API, alice *client.Session, _ *http.Client) {
+		s.Fail("/token", clienttest.Fault{Status: 400, Body: `{"error":"invalid_scope"}`})
+		_, err := alice.Resource("https://files.test").Token(t.Context())
+		require.Error(t, err)
+		_, err = alice.Resource(mail.URL).Token(t.Context())
+		require.NoError(t, err)
 	})
 }
 

@@ -179,7 +179,7 @@ func (r *renewal) keep(ctx context.Context, l *lease, won *received) error {
 
 // renewed tells that the server has given new tokens, and whether a new refresh token was among them.
 func (r *renewal) renewed(l *lease, won *received) {
-	e := Event{Kind: "renewed", Reason: r.flight.reason, Attempt: r.attempts, Duration: r.lasted(), Generation: won.record.Generation}
+	e := Event{Kind: "renewed", Reason: r.flight.reason, Attempt: r.flight.attempts, Duration: r.lasted(), Generation: won.record.Generation}
 	r.happened(e)
 	if won.record.RefreshToken != l.spent {
 		e.Kind, e.Reason = "rotated", "the server gave a new refresh token"

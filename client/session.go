@@ -26,6 +26,7 @@ type Session struct {
 
 	flight   *flight    // the renewal under way, nil when none is; guarded by mu
 	rejected rejections // guarded by mu
+	denied   *trouble   // how the server has refused this resource alone; guarded by mu
 	dead     bool       // it was told that a login is required; guarded by mu
 }
 
@@ -38,7 +39,7 @@ type account struct {
 	views   map[string]*Session // by resource, without own; guarded by mu
 	last    *flight             // the newest flight of any of the Sessions that has not landed; guarded by mu
 	unsaved *received           // tokens that are not yet in the store; guarded by mu
-	trouble *trouble            // how renewals have failed lately, nil after a good one; guarded by mu
+	trouble *trouble            // how renewals have failed lately, for whichever resource; nil after a good one; guarded by mu
 	first   time.Duration       // when the account was first used, on the monotonic clock; guarded by mu
 	epoch   uint64              // grows when a person acts (login, logout, adopt); guarded by mu
 	left    string              // the grant that the last such act has left, "" after a logout; guarded by mu
