@@ -65,8 +65,9 @@ type Config struct {
 	AuthServerClient *http.Client
 
 	// OnEvent is told what happens to grants, one event after the other, from a goroutine of its own that
-	// lives while there is something to tell. It may take its time: nothing waits for it but Close. What it
-	// panics with is dropped. Nil: nobody is told. LogEvents makes one of a slog.Logger.
+	// lives while there is something to tell. It may take its time and use Sessions: nothing waits for it but
+	// Close, which it must not call therefore. What it panics with is dropped. Nil: nobody is told. LogEvents
+	// makes one of a slog.Logger.
 	OnEvent func(Event)
 }
 

@@ -13,15 +13,15 @@ import (
 //	logout          the grant was deleted; Err says if it could not be revoked
 //	renewed         the server has given a new access token
 //	rotated         with it came a new refresh token
-//	adopted         somebody else over the same store has renewed; nothing was asked of the server
+//	adopted         somebody else over the same store has renewed or logged in; nothing was asked of the server
 //	rejected        a resource server has rejected an access token
 //	replayed        a request was sent again: to a resource server after a rejection, or to the token
 //	                endpoint with a refresh token whose first answer was lost
 //	lost answer     a refresh token was sent and its answer will not come: it may be spent
 //	failed          a renewal has failed; Err says how. Requests go on while the access token lasts
 //	save failed     new tokens could not be saved: they are kept in memory and saved again
-//	saved           they are in the store after all, or outdone by something newer there
-//	login required  the session is of no use until a person logs in; Err says why. Told once
+//	saved           they are in the store after all, or outdone by what has happened to it since
+//	login required  the session is of no use until a person logs in; Err says why. Told once for each resource
 type Event struct {
 	// Kind is one of the words above.
 	Kind string
@@ -48,7 +48,7 @@ type Event struct {
 
 // LogValue implements slog.LogValuer: a group of what is known.
 func (e Event) LogValue() slog.Value {
-	attrs := []slog.Attr{slog.String("issuer", e.Issuer), slog.String("session", e.Session)}
+	attrs := []slog.Attr{slog.String("kind", e.Kind), slog.String("issuer", e.Issuer), slog.String("session", e.Session)}
 	text := func(name, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))
@@ -98,8 +98,8 @@ func LogEvents(logger *slog.Logger) func(Event) {
 			return
 		}
 		r := slog.NewRecord(e.Time, e.level(), e.Kind, 0)
-		r.AddAttrs(e.LogValue().Group()...)
-		_ = handler.Handle(ctx, r) // as a slog.Logger does
+		r.AddAttrs(e.LogValue().Group()[1:]...) // the kind is the message
+		_ = handler.Handle(ctx, r)              // as a slog.Logger does
 	}
 }
 
@@ -140,6 +140,7 @@ func (a *account) happened(e Event) {
 	}
 	task := c.tasks.follow("events that OnEvent has not taken")
 	if task == nil {
+		c.events.waiting = nil // the Client is closed
 		return
 	}
 	c.events.telling = true

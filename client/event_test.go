@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -146,7 +147,88 @@ func TestEventsOfAnotherProcess(t *testing.T) {
 		require.ErrorIs(t, err, client.ErrLoginRequired)
 		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
 		require.NoError(t, alice.Logout(t.Context()))
+		require.NoError(t, alice.Logout(t.Context()))
 		require.Equal(t, []string{"login required", "login", "logout"}, kinds(h.take()))
+	})
+}
+
+// A login through another process ends what was told of the session.
+func TestEventsOfALoginElsewhere(t *testing.T) {
+	eventful(t, func(t *testing.T, s *clienttest.Server, store *spied, alice *client.Session, h *heard) {
+		other := s.NewClient(web(store)).Session("alice")
+		require.NoError(t, other.Logout(t.Context()))
+		time.Sleep(2 * time.Hour)
+		_, err := alice.Token(t.Context())
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+		require.NoError(t, other.Adopt(t.Context(), s.Login("openid", "read")))
+		_, err = alice.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"login required", "adopted"}, kinds(h.take()))
+	})
+}
+
+// The next grant may end like the last one: that is told too, even if it has brought no access token.
+func TestEventsOfEveryGrantThatEnds(t *testing.T) {
+	eventful(t, func(t *testing.T, s *clienttest.Server, _ *spied, alice *client.Session, h *heard) {
+		mail := alice.Resource("https://mail.test")
+		for range 2 {
+			s.KillAll()
+			for _, session := range []*client.Session{alice, mail} {
+				_, err := session.Renew(t.Context(), nil)
+				require.ErrorIs(t, err, client.ErrLoginRequired)
+			}
+			token := s.Login("openid", "read")
+			token.AccessToken = ""
+			require.NoError(t, mail.Adopt(t.Context(), token))
+			events := h.take()
+			require.Equal(t, []string{"login required", "login required", "login"}, kinds(events))
+			require.Equal(t, "https://mail.test", events[1].Resource)
+		}
+	})
+}
+
+func TestEventsOfALogoutThatCannotRevoke(t *testing.T) {
+	eventful(t, func(t *testing.T, s *clienttest.Server, _ *spied, alice *client.Session, h *heard) {
+		s.Fail("/revoke", clienttest.Fault{Status: 500})
+		err := alice.Logout(t.Context())
+		require.Error(t, err)
+		events := h.take()
+		require.Equal(t, []string{"logout"}, kinds(events))
+		require.Same(t, err, events[0].Err)
+	})
+}
+
+// A login takes the place of tokens that could not be saved.
+func TestEventsOfALoginOverUnsavedTokens(t *testing.T) {
+	eventful(t, func(t *testing.T, s *clienttest.Server, store *spied, alice *client.Session, h *heard) {
+		s.Fail("/token", clienttest.Fault{WaitAnswer: time.Second})
+		time.AfterFunc(500*time.Millisecond, func() { store.fail(errDisk) })
+		_, err := alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		store.fail(nil)
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"save failed", "renewed", "rotated", "saved", "login"}, kinds(h.take()))
+	})
+}
+
+// An OnEvent may use the session that it is told of.
+func TestEventsMayBeActedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, done := clienttest.New(t), make(chan error, 2)
+		config := web(nil)
+		var alice *client.Session
+		config.OnEvent = func(e client.Event) {
+			if e.Kind == "login" {
+				_, err := alice.Renew(context.Background(), nil)
+				done <- err
+				done <- alice.Logout(context.Background())
+			}
+		}
+		alice = s.NewClient(config).Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		require.NoError(t, <-done)
+		require.NoError(t, <-done)
 	})
 }
 
@@ -228,7 +310,11 @@ func TestEventsStopNobody(t *testing.T) {
 
 func TestLogEvents(t *testing.T) {
 	var out bytes.Buffer
-	log := client.LogEvents(slog.New(slog.NewTextHandler(&out, nil)))
+	logger := slog.New(slog.NewTextHandler(&out, nil))
+	logger.Info("told", "event", client.Event{Kind: "renewed"})
+	require.Contains(t, out.String(), "event.kind=renewed")
+	out.Reset()
+	log := client.LogEvents(logger)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	log(client.Event{Kind: "rotated", Time: at})
 	require.Empty(t, out.String(), "a matter for debugging")

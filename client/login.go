@@ -143,6 +143,7 @@ func (a *account) personActed(left string, fresh *record.Record) {
 	a.left, a.trouble = left, nil
 	if u := a.unsaved; u != nil && u.record.Grant != left {
 		a.unsaved = nil
+		a.happened(Event{Kind: "saved", Reason: "a person's act has outdone them", Resource: u.resource, Generation: u.record.Generation})
 	}
 	if a.first == 0 {
 		a.first = a.client.machine.Now().Mono
@@ -154,6 +155,7 @@ func (a *account) personActed(left string, fresh *record.Record) {
 		}
 		var p *published
 		if fresh != nil {
+			s.dead = false
 			p = a.client.publish(fresh, s.resource)
 		}
 		s.setLocked(p)

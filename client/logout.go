@@ -65,11 +65,13 @@ func (s *Session) logout(ctx context.Context) error {
 		st, err = after, readErr
 	}
 	s.personActed(left, nil)
-	s.happened(Event{Kind: "logout", Reason: "a person has logged out", Err: revoking})
 	if revoking != nil {
-		return fmt.Errorf("deleted, but not revoked: %w", revoking)
+		revoking = s.client.fail("logout", s.key, fmt.Errorf("deleted, but not revoked: %w", revoking))
 	}
-	return nil
+	if grant != "" {
+		s.happened(Event{Kind: "logout", Reason: "a person has logged out", Err: revoking})
+	}
+	return revoking
 }
 
 // newest is the newest generation of stored's grant: the one that this process could not save yet, if

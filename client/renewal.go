@@ -146,13 +146,21 @@ func (r *renewal) adopt(st state) bool {
 	if known == nil && r.flight.demand.force {
 		return false
 	}
+	used := known != nil || r.watch.attempt != "" || r.isDead()
 	if !r.publish(p) {
 		return false
 	}
-	if p != known && (known != nil || r.watch.attempt != "") {
-		r.happened(Event{Kind: "adopted", Reason: "another process has renewed", Duration: r.lasted(), Generation: p.generation})
+	if used && p != known {
+		r.happened(Event{Kind: "adopted", Reason: "another process has put it into the store", Duration: r.lasted(), Generation: p.generation})
 	}
 	return true
+}
+
+// isDead reports whether it was told that a login is required, and nothing better since.
+func (s *Session) isDead() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dead
 }
 
 // publish hands p to the requests, unless a person has ended its grant since the record was loaded.
