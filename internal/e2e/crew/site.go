@@ -10,9 +10,8 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
-	"github.com/evergrant/evergrant/internal/e2e/djangooauth"
-	"github.com/evergrant/evergrant/internal/e2e/doorkeeper"
 	"github.com/evergrant/evergrant/internal/e2e/ledger"
+	"github.com/evergrant/evergrant/internal/e2e/leeway"
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
 	"github.com/evergrant/evergrant/tokenstore"
 )
@@ -83,25 +82,14 @@ func AtOIDCProvider(p *oidcprovider.Provider) Site {
 	}
 }
 
-// AtDjango is p, for its one client.
-func AtDjango(p *djangooauth.Provider) Site {
+// AtLeeway is p, for its one client.
+func AtLeeway(p *leeway.Provider) Site {
 	return Site{
 		Server: Server{
-			Endpoint: p.Endpoint(), ClientID: djangooauth.ClientID, Scopes: []string{djangooauth.Scope},
-			RedirectURL: djangooauth.Callback, API: p.API(),
+			Endpoint: p.Endpoint(), ClientID: leeway.ClientID, Scopes: []string{leeway.Scope},
+			RedirectURL: leeway.Callback, API: p.API(),
 		},
-		Address: p.Address, TokenPath: "/o/token", provider: p,
-	}
-}
-
-// AtDoorkeeper is p, for its one client.
-func AtDoorkeeper(p *doorkeeper.Provider) Site {
-	return Site{
-		Server: Server{
-			Endpoint: p.Endpoint(), ClientID: doorkeeper.ClientID, Scopes: []string{doorkeeper.Scope},
-			RedirectURL: doorkeeper.Callback, API: p.API(),
-		},
-		Address: p.Address, TokenPath: "/oauth/token", provider: p,
+		Address: p.Address, TokenPath: p.TokenPath(), provider: p,
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/internal/e2e/crew"
-	"github.com/evergrant/evergrant/internal/e2e/djangooauth"
 	"github.com/evergrant/evergrant/internal/e2e/ledger"
+	"github.com/evergrant/evergrant/internal/e2e/leeway"
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
 	"github.com/evergrant/evergrant/internal/e2e/tcpproxy"
 	"github.com/evergrant/evergrant/internal/record"
@@ -42,8 +42,7 @@ func strictScene(t *testing.T, at crew.Place, life time.Duration) (*scene, *oidc
 // lenientScene is one at a provider that gives the same tokens again to a refresh token that comes twice, for a while.
 func lenientScene(t *testing.T, at crew.Place) *scene {
 	t.Helper()
-	p := djangooauth.Start(t, djangooauth.Config{Grace: 2 * time.Minute})
-	return newScene(t, crew.AtDjango(p), at)
+	return newScene(t, crew.AtLeeway(leeway.Django{Grace: 2 * time.Minute}.Start(t)), at)
 }
 
 // hire starts a hand that has a token already, whose token requests take up to slow to leave.

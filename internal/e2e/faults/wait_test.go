@@ -21,7 +21,7 @@ func TestAWaiterLearnsOfARenewal(t *testing.T) {
 		"keychain":    func(t *testing.T) crew.Place { return crew.Place{Keychain: true, Dir: t.TempDir()} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // with one another alone: the whole is not, so that nothing else keeps the machine busy
+			t.Parallel() // with its siblings; the whole test is not, so that no other keeps the machine busy
 			if at := at(t); !at.Keychain || !gnomekeyring.Rerun(t, gnomekeyring.Unlocked) {
 				measureWaiting(t, at)
 			}

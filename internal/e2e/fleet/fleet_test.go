@@ -4,6 +4,7 @@ package fleet_test
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -105,7 +106,7 @@ func (f *fleet) run(d time.Duration) {
 	end := time.Now().Add(d)
 	for next := time.Now().Add(killEvery); next.Before(end); next = next.Add(killEvery) {
 		f.watch(next)
-		f.Strike(slowest)
+		f.Strike(slowest / 3)
 	}
 	f.watch(end)
 	f.weather.set(false)
@@ -133,8 +134,8 @@ func (f *fleet) replaceLost() {
 	if !f.ReplaceLost() {
 		return
 	}
-	const slowestCall = time.Second // one that has begun before the login
-	f.outages = append(f.outages, outage{f.refusedLast(), time.Now().Add(slowestCall)})
+	const stillOut = time.Second // a call that has begun before the login
+	f.outages = append(f.outages, outage{f.refusedLast(), time.Now().Add(stillOut)})
 }
 
 // refusedLast is when the token came that the server refused last.
@@ -145,6 +146,7 @@ func (f *fleet) refusedLast() (at time.Time) {
 			at = line.Time
 		}
 	}
+	require.NotZero(f.t, at, "a loss without a refusal")
 	return at
 }
 
@@ -205,21 +207,48 @@ func (f *fleet) judge() {
 	assert.NotEmpty(f.t, f.Doubts, "no kill has fallen between sending and saving: this run has proved nothing about that")
 	assert.Greater(f.t, len(a.refreshes), len(f.outages), "nothing was renewed")
 	assert.LessOrEqual(f.t, len(a.refreshes), len(a.wire)-requests, "the server has seen what the proxy has not")
+	if f.t.Failed() {
+		f.tell(a)
+	}
+}
+
+// tell logs what has led to the judgement, in its order.
+func (f *fleet) tell(a account) {
+	f.t.Helper()
+	type entry struct {
+		at   time.Time
+		text string
+	}
+	var story []entry
+	for _, e := range a.wire {
+		story = append(story, entry{e.at, fmt.Sprint("proxy: ", e.token, " ", e.do)})
+	}
+	for _, line := range a.refreshes {
+		story = append(story, entry{line.Time, fmt.Sprint("server: ", line.Presented, " -> ", line.Issued, " ", line.Status, " ", line.Error)})
+	}
+	for i, w := range f.All {
+		for _, e := range w.Events() {
+			if e.Name != crew.Called {
+				story = append(story, entry{e.At, fmt.Sprint("worker ", i, ": ", e.Name, " ", e.Detail)})
+			}
+		}
+	}
+	slices.SortFunc(story, func(a, b entry) int { return a.at.Compare(b.at) })
+	for _, e := range story {
+		f.t.Log(e.at.UTC().Format("15:04:05.000"), e.text)
+	}
 }
 
 // judgeCalls counts the calls that were answered. None may have failed, unless it said that the grant was lost and was right.
 func (f *fleet) judgeCalls() (calls int) {
 	f.t.Helper()
 	for _, w := range f.All {
-		told := "nothing"
 		for _, e := range w.Events() {
 			switch e.Name {
 			case crew.Called:
 				calls++
-			case crew.Told:
-				told = e.Detail
 			case crew.Failed:
-				assert.Fail(f.t, "a request failed", "%s; the last event before it was: %s", e.Detail, told)
+				assert.Fail(f.t, "a request failed", e.Detail)
 			case crew.LoginRequired:
 				assert.Equal(f.t, "lost answer", e.Detail)
 				isThen := func(o outage) bool { return o.holds(e.At) }

@@ -5,8 +5,7 @@ import (
 	"time"
 
 	"github.com/evergrant/evergrant/internal/e2e/crew"
-	"github.com/evergrant/evergrant/internal/e2e/djangooauth"
-	"github.com/evergrant/evergrant/internal/e2e/doorkeeper"
+	"github.com/evergrant/evergrant/internal/e2e/leeway"
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
 )
 
@@ -25,9 +24,9 @@ var servers = []struct {
 		return crew.AtOIDCProvider(oidcprovider.Start(t, oidcprovider.Config{Rotate: true, AccessTokenLife: tokenLife}))
 	}},
 	{"until a grace period ends", grace, func(t *testing.T) crew.Site {
-		return crew.AtDjango(djangooauth.Start(t, djangooauth.Config{AccessTokenLife: tokenLife, Grace: grace}))
+		return crew.AtLeeway(leeway.Django{AccessTokenLife: tokenLife, Grace: grace}.Start(t))
 	}},
 	{"until a successor is used", forever, func(t *testing.T) crew.Site {
-		return crew.AtDoorkeeper(doorkeeper.Start(t, doorkeeper.Config{AccessTokenLife: tokenLife}))
+		return crew.AtLeeway(leeway.Doorkeeper{AccessTokenLife: tokenLife}.Start(t))
 	}},
 }

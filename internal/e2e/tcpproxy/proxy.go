@@ -93,8 +93,8 @@ func (p *Proxy) Next(rules ...Rule) {
 	p.rules = append(p.rules, rules...)
 }
 
-// Otherwise has choose make the rule of each request that no rule of Next matches, from its first bytes; of a POST with a Content-Length, from all of it. Nil: such requests
-// pass. choose is not called twice at a time and must not use the proxy.
+// Otherwise has choose make the rule of each request that no rule of Next matches, from its first bytes; of a POST with a
+// Content-Length, from all of it. Nil: such requests pass. choose is not called twice at a time and must not use the proxy.
 func (p *Proxy) Otherwise(choose func(start []byte) Rule) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

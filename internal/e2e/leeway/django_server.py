@@ -1,6 +1,6 @@
 """django-oauth-toolkit on loopback, for tests.
 
-It reads one JSON object (see provider.go) as the first line of its standard input, prints {"Address": ...} when it is
+It reads one JSON object (see django.go) as the first line of its standard input, prints {"Address": ...} when it is
 ready, and ends when its standard input does.
 """
 import hashlib
@@ -31,7 +31,7 @@ settings.configure(
         "PKCE_REQUIRED": True,
         "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": config["grace_seconds"],
         "ROTATE_REFRESH_TOKEN": True,
-        "SCOPES": {"read": "read", "write": "write"},
+        "SCOPES": {config["scope"]: config["scope"]},
     },
     ROOT_URLCONF=__name__,
     SECRET_KEY=os.urandom(16).hex(),

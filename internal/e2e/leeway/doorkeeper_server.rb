@@ -1,4 +1,4 @@
-# Doorkeeper on loopback, for tests. It reads one JSON object (see provider.go) as the first line of its standard input,
+# Doorkeeper on loopback, for tests. It reads one JSON object (see doorkeeper.go) as the first line of its standard input,
 # prints {"Address": ...} when it is ready, and ends when its standard input does.
 require "digest"
 require "json"
@@ -25,7 +25,7 @@ Doorkeeper.configure do
   resource_owner_authenticator { Account.find_or_create_by!(name: params.require(:login_hint)) }
   skip_authorization { true }
   access_token_expires_in CONFIG["access_token_seconds"]
-  default_scopes :read
+  default_scopes CONFIG["scope"]
   force_ssl_in_redirect_uri false
   grant_flows %w[authorization_code]
   use_refresh_token

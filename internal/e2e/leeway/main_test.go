@@ -1,4 +1,4 @@
-package djangooauth_test
+package leeway_test
 
 import (
 	"testing"
