@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,12 +36,14 @@ func (w *world) act() {
 		add("renew", 3, func() { w.call(p, "renew", "") })
 		add("crash", 3, func() { w.crash(p) })
 		add("stop", 3, func() { w.stop(w.busiest(living)) })
+		add("overtake", 5, func() { w.overtake(w.busiest(living)) })
 		add("sleep", 2, func() { w.sleep() })
 		add("close", 2, func() { w.close(p) })
 		if !w.credentials {
 			add("person", 2, func() { w.person(p, "login") })
 			add("person", 2, func() { w.person(p, "adopt") })
-			add("person", 3, func() { w.person(p, "logout") })
+			add("person", 2, func() { w.person(p, "logout") })
+			add("person", 2, func() { w.changeOfMind(p) })
 		}
 	}
 	if len(living) < w.scenario.processes && len(w.everybody()) < 12 {
@@ -101,6 +104,60 @@ func (w *world) crash(p *process) {
 func (w *world) stop(p *process) {
 	w.note("%s is stopped", p.name)
 	p.stopped = true
+}
+
+// overtake stops a process for longer than a lease, while the others go on: until one of them holds the lease, or has
+// sent its request too. Then, perhaps, the first one comes to its end before the answer to the second one does.
+func (w *world) overtake(p *process) {
+	w.stop(p)
+	for range 40 {
+		w.letAll("", "load", "swap")
+		if p.overrun {
+			break
+		}
+		w.pass(time.Second)
+	}
+	depth := w.chance.IntN(4)
+	if depth > 0 {
+		w.letAll(one(w.chance, fault(""), "", "lose request"), "send")
+	}
+	w.resume(p)
+	if depth > 1 {
+		w.finish(p)
+	}
+	if depth > 2 {
+		w.pass(6 * time.Second)
+		w.letAll("", "swap")
+		w.letAll("", "load")
+	}
+}
+
+// changeOfMind has a person log out and in again while others are in the middle of something.
+func (w *world) changeOfMind(p *process) {
+	w.person(p, "logout")
+	w.finish(p)
+	w.person(p, "adopt")
+	w.finish(p)
+}
+
+// finish lets a process do what it is at, as far as that goes without waiting.
+func (w *world) finish(p *process) {
+	for range 8 {
+		for _, st := range w.ready() {
+			if st.process == p {
+				w.let(st, "")
+			}
+		}
+	}
+}
+
+// letAll releases the steps of these kinds that are waited for.
+func (w *world) letAll(f fault, kinds ...string) {
+	for _, st := range w.ready() {
+		if slices.Contains(kinds, st.kind) {
+			w.let(st, f)
+		}
+	}
 }
 
 // busiest is one that is in the middle of a renewal, more often than not.

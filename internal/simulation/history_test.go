@@ -64,6 +64,9 @@ func (j *judge) loaded(p *process) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	p.seen.loads++
+	if now := j.current(); now == nil || now.Lease != nil && now.Lease.Owner != p.owner {
+		clear(p.seen.believed) // somebody else is at it: the refusal may be about what he has replaced
+	}
 }
 
 // refusedSwap notes that the store has told a process that a write failed.
@@ -175,6 +178,9 @@ func (j *judge) leasedLocked(p *process, old, now *record.Record) {
 	}
 	if held == nil || held.Owner == p.owner {
 		return
+	}
+	if now.Generation > old.Generation {
+		j.world.aside("BESIDE %s saves beside the lease of another", p.name)
 	}
 	switch {
 	case now.Lease == nil:

@@ -26,7 +26,7 @@ type scenario struct {
 
 // themes are the kinds of trouble; a scenario has a few of them, so that most histories have a simple cause.
 var themes = []string{
-	"network", "busy", "store", "outage", "crash", "stop", "sleep", "slow", "person", "close", "revoke", "kill", "reject", "cancel", "renew", "resources",
+	"overtake", "network", "busy", "store", "outage", "crash", "stop", "sleep", "slow", "person", "close", "revoke", "kill", "reject", "cancel", "renew", "resources",
 }
 
 func drawScenario(chance *rand.Rand) scenario {
@@ -41,6 +41,10 @@ func drawScenario(chance *rand.Rand) scenario {
 	}
 	for range chance.IntN(5) {
 		sc.themes = append(sc.themes, one(chance, themes...))
+	}
+	if sc.has("overtake") { // its interesting part is what happens to the two that then hold tokens
+		sc.themes = append(sc.themes, "slow")
+		sc.processes = max(sc.processes, 2)
 	}
 	slices.Sort(sc.themes)
 	sc.themes = slices.Compact(sc.themes)
