@@ -91,6 +91,9 @@ func (s *Session) takeLease(ctx context.Context, st state) (*lease, error) {
 	}
 	l.since = s.client.machine.Now()
 	wanted := st.record.WithLease(entry)
+	if s.client.config.Grant != nil {
+		wanted.Unanswered = time.Time{} // nobody's refresh token was spent
+	}
 	l.number = wanted.Leases
 	var err error
 	if l.state, err = s.swap(ctx, st, wanted); err == nil {

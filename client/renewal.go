@@ -249,7 +249,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 	pause, replayed := retryFirst, false
 	for {
 		old := l.known().record
-		if r.flight.attempts++; !old.Unanswered.IsZero() && r.client.config.Grant == nil {
+		if r.flight.attempts++; !old.Unanswered.IsZero() {
 			r.happened(Event{Kind: "replayed", Reason: "the refresh token is sent again: an answer was lost", Attempt: r.flight.attempts, Duration: r.lasted()})
 		}
 		stop := l.beat(ctx)
@@ -318,6 +318,9 @@ func (r *renewal) target(form url.Values) url.Values {
 
 // lose notes that a token request may have been processed and that its answer will not come.
 func (r *renewal) lose(l *lease, f *authserver.Failure) {
+	if r.client.config.Grant != nil {
+		return // nothing was spent
+	}
 	l.loseAnswer()
 	r.happened(Event{Kind: "lost answer", Reason: r.flight.reason, Attempt: r.flight.attempts, Duration: r.lasted(), Err: r.client.fail("renew", r.key, f)})
 }

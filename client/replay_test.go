@@ -3,6 +3,7 @@ package client_test
 import (
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -55,5 +56,43 @@ func TestRejectedWithinThePauseLooksIntoTheStore(t *testing.T) {
 		_, err := other.Renew(t.Context(), nil)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, get(t, hc, api.URL), "somebody else has asked")
+	})
+}
+
+// Once the server has answered, no answer is lost any more, even if it was in doubt in between.
+func TestAnswerAfterDoubtIsTheLastOnes(t *testing.T) {
+	simulate(t, func(t *testing.T, w *fleet) {
+		w.as.Change(func() { w.as.Policy.Leeway = time.Hour })
+		w.as.Fail("/token", clienttest.Fault{LoseAnswer: true}, clienttest.Fault{Status: 400, Body: `{"error":"invalid_request"}`})
+		p := w.process("p")
+		require.Error(t, (<-p.asks()).err)
+		require.NotZero(t, w.stored().Unanswered)
+		time.Sleep(time.Minute)
+		require.NoError(t, (<-p.asks()).err)
+		require.Zero(t, w.stored().Unanswered)
+		require.Equal(t, []string{"RT1", "RT1"}, w.presented())
+	})
+}
+
+// A configured grant spends nothing: no answer of its is lost, and what comes is new, whoever has died before.
+func TestConfiguredGrantLosesNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, h := clienttest.New(t), &heard{}
+		store := &spied{Store: tokenstore.NewMemory(), vault: &vault{kinds: map[string]map[string]bool{}}}
+		robot := func() *client.Session {
+			return s.NewClient(client.Config{Grant: client.ClientCredentials{}, Store: store, OnEvent: h.hear}).Session("robot")
+		}
+		s.Fail("/token", clienttest.Fault{LoseAnswer: true}, clienttest.Fault{Wait: time.Second, Status: http.StatusBadGateway})
+		time.AfterFunc(time.Second/2, func() { store.fail(errDisk) })
+		_, err := robot().Token(t.Context())
+		require.Error(t, err)
+		require.Equal(t, []string{"failed"}, kinds(h.take()))
+
+		store.fail(nil)
+		time.Sleep(24 * time.Hour)
+		token, err := robot().Token(t.Context())
+		require.NoError(t, err)
+		require.WithinDuration(t, time.Now().Add(time.Hour), token.Expiry, time.Second)
+		require.Equal(t, []string{"renewed"}, kinds(h.take()))
 	})
 }

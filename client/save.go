@@ -76,7 +76,7 @@ func merge(stored *record.Record, got *received, owner string) *record.Record {
 	}
 	merged.Mark, merged.Machine = nil, won.Machine
 	if merged.Lease != nil && merged.Lease.Owner == owner {
-		merged.Lease = nil
+		merged.Lease, merged.Unanswered = nil, time.Time{} // a mark was there before the lease
 	}
 	merged.RefreshToken, merged.IDToken, merged.Scopes, merged.Extra = won.RefreshToken, won.IDToken, won.Scopes, won.Extra
 	merged.Access = maps.Clone(stored.Access)
