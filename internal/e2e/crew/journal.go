@@ -88,7 +88,8 @@ func InDoubt(events []Event) string {
 	sent := false
 	for _, e := range events {
 		switch e.Name {
-		case Leased:
+		case Leased: // again, while a request is out: extended
+			sent = sent && e.Detail == token
 			token = e.Detail
 		case Sending:
 			sent = true

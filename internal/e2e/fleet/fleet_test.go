@@ -27,7 +27,7 @@ import (
 
 const (
 	processes  = 8
-	killEvery  = time.Second
+	killEvery  = time.Second            // and the time until there is a request to strike at
 	callPause  = 200 * time.Millisecond // the servers answer some hundred calls a second at most
 	cutShare   = 0.25
 	slowest    = 300 * time.Millisecond // how long the network keeps an answer, at most
@@ -103,12 +103,9 @@ func (f *fleet) run(d time.Duration) {
 	}
 	f.RequireAll("begin", crew.Called, time.Time{})
 	f.weather.set(true)
-	end := time.Now().Add(d)
-	for next := time.Now().Add(killEvery); next.Before(end); next = next.Add(killEvery) {
-		f.watch(next)
-		f.Strike(slowest / 3)
+	for end := time.Now().Add(d); time.Now().Before(end); f.Strike(slowest / 3) {
+		f.watch(time.Now().Add(killEvery))
 	}
-	f.watch(end)
 	f.weather.set(false)
 	f.watch(time.Now().Add(calm))
 	for limit := time.Now().Add(patience); !f.account().isSettled() && time.Now().Before(limit); {
