@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -107,4 +109,42 @@ func ExampleFromOAuth2() {
 	// <nil>
 	// access 1
 	// <nil>
+}
+
+func ExampleLogEvents() {
+	withoutTimes := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || a.Key == "duration" {
+			return slog.Attr{}
+		}
+		return a
+	}}
+	ctx, logger := context.Background(), slog.New(slog.NewTextHandler(os.Stdout, withoutTimes))
+	c, err := client.New(client.Config{
+		Issuer:   "https://accounts.example.com",
+		ClientID: "my-program",
+		OnEvent:  client.LogEvents(logger),
+	})
+	if err != nil {
+		panic(err)
+	}
+	_, err = c.Session("alice").Token(ctx)
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		fmt.Println(e.Cause)
+	}
+	_ = c.Close(ctx) // waits for events too
+	// Unordered output:
+	// absent
+	// level=WARN msg="login required" issuer=https://accounts.example.com session=alice reason="there was no access token" error="client: renew \"alice\" at https://accounts.example.com: login required: there is no grant in the store"
+}
+
+func ExampleSession_Resource() {
+	c, err := client.New(client.Config{Issuer: "https://accounts.example.com", ClientID: "my-program"})
+	if err != nil {
+		panic(err)
+	}
+	alice := c.Session("alice")
+	mail, files := alice.Resource("https://mail.example.com"), alice.Resource("https://files.example.com")
+	fmt.Println(mail == files, mail == alice.Resource("https://mail.example.com"))
+	_, _ = mail.HTTPClient(), files.HTTPClient() // each sends access tokens of its own
+	// Output: false true
 }
