@@ -70,16 +70,19 @@ func (c *Client) cause(r *record.Record) string {
 // refreshExpiry is when the refresh token of r ends; zero when the server did not say. There is no standard
 // for it: Keycloak says refresh_expires_in, GitHub and Microsoft refresh_token_expires_in.
 func refreshExpiry(r *record.Record) time.Time {
-	var issued time.Time
+	newest := new(record.Access)
 	for _, access := range r.Access {
-		if access.Issued.After(issued) {
-			issued = access.Issued
+		if access.Issued.After(newest.Issued) {
+			newest = access
 		}
 	}
 	for _, name := range []string{"refresh_expires_in", "refresh_token_expires_in"} {
-		var seconds int64
-		if json.Unmarshal(r.Extra[name], &seconds) == nil && seconds > 0 && seconds < int64(100*365*24*time.Hour/time.Second) {
-			return issued.Add(time.Duration(seconds) * time.Second)
+		said, seconds := newest.Extra[name], int64(0)
+		if said == nil {
+			said = r.Extra[name]
+		}
+		if json.Unmarshal(said, &seconds) == nil && seconds > 0 && seconds < int64(100*365*24*time.Hour/time.Second) {
+			return newest.Issued.Add(time.Duration(seconds) * time.Second)
 		}
 	}
 	return time.Time{}

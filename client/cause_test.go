@@ -11,6 +11,7 @@ import (
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/clienttest"
 	"github.com/evergrant/evergrant/internal/machine"
+	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
@@ -64,6 +65,14 @@ func TestCausesOfALogin(t *testing.T) {
 			w.as.KillAll()
 			return p
 		}},
+		{"so has one that came with a resource's token", "expired", "invalid_grant", func(t *testing.T, w *fleet) *process {
+			w.as.Change(func() { w.as.Policy.Answer = map[string]any{"refresh_token_expires_in": 7200} })
+			_, err := w.process("p").alice().Resource("https://mail.test").Token(t.Context())
+			require.NoError(t, err)
+			time.Sleep(3 * time.Hour)
+			w.as.KillAll()
+			return w.process("p")
+		}},
 		{"an answer was lost", "lost answer", "invalid_grant", func(_ *testing.T, w *fleet) *process {
 			w.as.Fail("/token", clienttest.Fault{LoseAnswer: true})
 			return w.process("p")
@@ -97,4 +106,21 @@ func TestCausesOfALogin(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A refusal that was noted before causes were is one all the same.
+func TestCauseOfAMarkWithoutOne(t *testing.T) {
+	simulate(t, func(t *testing.T, w *fleet) {
+		marked := w.stored()
+		marked.Mark = &record.Mark{Verdict: record.Dead, Code: "invalid_grant", At: time.Now()}
+		data, err := marked.Encode()
+		require.NoError(t, err)
+		key := tokenstore.Key("https://as.test/token", "app", "alice")
+		_, version, err := w.Load(t.Context(), key)
+		require.NoError(t, err)
+		_, err = w.Swap(t.Context(), key, version, data)
+		require.NoError(t, err)
+		_, err = w.process("p").alice().Token(t.Context())
+		requireCause(t, "revoked", "invalid_grant", err)
+	})
 }

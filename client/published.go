@@ -79,10 +79,12 @@ func (c *Client) publish(r *record.Record, resource string) *published {
 // extra is what oauth2.Token.Extra answers: what the server sent beside the tokens.
 func extra(r *record.Record, access *record.Access) map[string]any {
 	all := make(map[string]any, len(r.Extra)+2)
-	for name, raw := range r.Extra {
-		var value any
-		if json.Unmarshal(raw, &value) == nil {
-			all[name] = value
+	for _, said := range []map[string]json.RawMessage{r.Extra, access.Extra} {
+		for name, raw := range said {
+			var value any
+			if json.Unmarshal(raw, &value) == nil {
+				all[name] = value
+			}
 		}
 	}
 	if r.IDToken != "" {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -235,7 +236,7 @@ func (s *Session) marked(rec *record.Record) error {
 	age := s.client.serverTime(s.client.machine.Now().Wall).Sub(m.At).Abs()
 	switch {
 	case m.Verdict == record.Dead, m.Verdict == record.Presumed && age < presumedFor:
-		return &loginRequired{m.Cause, refusal}
+		return &loginRequired{cmp.Or(m.Cause, causeRevoked), refusal}
 	case m.Verdict == record.Doubted && age < doubtedFor:
 		return fmt.Errorf("the server has refused in unclear words and is asked again %v later: %w", doubtedFor, refusal)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -259,4 +260,50 @@ func TestResourcesWaitForWhoeverSpends(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the server says beside a token is said of that token's resource.
+func TestResourcesKeepTheirWords(t *testing.T) {
+	world(t, func(t *testing.T, s *clienttest.Server, mail *clienttest.API, _ *client.Session, _ *http.Client) {
+		store := tokenstore.NewMemory()
+		alice := s.NewClient(web(store)).Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.Login("openid", "read")))
+		said := []struct{ resource, instance, scope string }{{"", "own", "openid read"}, {mail.URL, "mail's", "read"}}
+		for _, r := range said {
+			s.Change(func() { s.Policy.Answer = map[string]any{"instance": r.instance, "scope": r.scope} })
+			_, err := alice.Resource(r.resource).Renew(t.Context(), nil)
+			require.NoError(t, err)
+		}
+		for _, session := range []*client.Session{alice, s.NewClient(web(store)).Session("alice")} {
+			for _, r := range said {
+				token, err := session.Resource(r.resource).Token(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, r.instance, token.Extra("instance"))
+				require.Equal(t, r.scope, token.Extra("scope"))
+				status, err := session.Resource(r.resource).Status(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, r.scope, strings.Join(status.Scopes, " "))
+			}
+		}
+	})
+}
+
+// Without a refresh token a logout takes every access token back.
+func TestLogoutRevokesTheTokensOfAllResources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := clienttest.New(t)
+		mail, files := s.NewAPI("mail.test"), s.NewAPI("files.test")
+		robot := s.NewClient(client.Config{Grant: client.ClientCredentials{}}).Session("robot")
+		held := map[string]string{}
+		for _, api := range []*clienttest.API{mail, files} {
+			token, err := robot.Resource(api.URL).Token(t.Context())
+			require.NoError(t, err)
+			held[api.URL] = token.AccessToken
+			require.Equal(t, http.StatusOK, call(t, s, api.URL, token.AccessToken))
+		}
+		require.NoError(t, robot.Logout(t.Context()))
+		for address, token := range held {
+			require.Equal(t, http.StatusUnauthorized, call(t, s, address, token))
+		}
+	})
 }

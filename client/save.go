@@ -42,12 +42,6 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 	if first := old.Unanswered; !first.IsZero() && first.Before(access.Issued) {
 		access.Issued = first // it may be the lost answer's token, whatever the server says of its life
 	}
-	switch {
-	case a.ScopesGiven && resource != "":
-		access.Scopes = a.Scopes
-	case a.ScopesGiven:
-		won.Scopes = a.Scopes
-	}
 	if a.Lifetime > 0 {
 		access.Expiry = access.Issued.Add(a.Lifetime)
 	}
@@ -59,6 +53,13 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 		won.Access = make(map[string]*record.Access)
 	}
 	won.Access[resource] = access
+	if resource != "" {
+		access.Scopes, access.Extra = a.Scopes, a.Extra // nil where the server said nothing
+		return won
+	}
+	if a.ScopesGiven {
+		won.Scopes = a.Scopes
+	}
 	if won.Extra == nil && len(a.Extra) > 0 {
 		won.Extra = make(map[string]json.RawMessage)
 	}
@@ -132,7 +133,7 @@ func (c *Client) revokeSoon(ctx context.Context, r *record.Record) error {
 	return c.revoke(ctx, r)
 }
 
-// revoke takes the grant of r back (RFC 7009): by its refresh token, else by its access token.
+// revoke takes the grant of r back (RFC 7009): by its refresh token, else by its access tokens.
 func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 	server, metadata, err := c.authServer(ctx)
 	if err != nil {
@@ -144,10 +145,11 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 	if r.RefreshToken != "" {
 		return server.Revoke(ctx, metadata.RevocationEndpoint, secret.New(r.RefreshToken), "refresh_token")
 	}
-	if a := r.Access[""]; a != nil {
-		return server.Revoke(ctx, metadata.RevocationEndpoint, secret.New(a.Token), "access_token")
+	var errs []error
+	for _, a := range r.Access {
+		errs = append(errs, server.Revoke(ctx, metadata.RevocationEndpoint, secret.New(a.Token), "access_token"))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // keep saves what a renewal has brought and publishes it. If the store fails, the tokens are kept

@@ -49,8 +49,8 @@ type account struct {
 
 // Resource returns the session of the same account for another resource (RFC 8707): its access tokens are
 // asked for with the resource parameter, out of the one refresh token. The same resource gives the same
-// *Session. Login, Adopt and Logout act on the account, through whichever of its sessions. An empty
-// resource is the account's own session.
+// *Session, and lasts as long as the account's own: name a server's resources, not every address. Login, Adopt
+// and Logout act on the account, through whichever of its sessions. An empty resource is the account's own session.
 func (s *Session) Resource(resource string) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()

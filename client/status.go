@@ -15,7 +15,8 @@ type Status struct {
 	Subject string
 	// Scopes are those granted; empty when the server did not say and none were asked for.
 	Scopes []string
-	// Expiry is when the access token ends; zero when the server did not say. The grant lives on.
+	// Expiry is when the access token ends; zero when the server did not say, and when there is none for the
+	// session's resource. The grant lives on.
 	Expiry time.Time
 	// Failure is the server's last refusal, nil when there is none. It wraps ErrLoginRequired when the
 	// grant is gone.
@@ -36,8 +37,13 @@ func (s *Session) Status(ctx context.Context) (Status, error) {
 		return Status{}, nil // a configured grant that has never succeeded leaves a record without tokens
 	}
 	status := Status{LoggedIn: true, Subject: st.record.Subject, Scopes: slices.Clone(st.record.Scopes)}
-	if a := st.record.Access[s.resource]; a != nil && !a.Expiry.IsZero() {
-		status.Expiry = s.client.localTime(a.Expiry)
+	if a := st.record.Access[s.resource]; a != nil {
+		if a.Scopes != nil {
+			status.Scopes = slices.Clone(a.Scopes)
+		}
+		if !a.Expiry.IsZero() {
+			status.Expiry = s.client.localTime(a.Expiry)
+		}
 	}
 	if failure := s.marked(st.record); failure != nil {
 		status.Failure = s.client.fail("renew", s.key, failure)

@@ -41,7 +41,7 @@ type Record struct {
 	IDToken      string                     `json:"id_token,omitempty"`
 	Subject      string                     `json:"sub,omitempty"`
 	Scopes       []string                   `json:"scopes,omitempty"`
-	Extra        map[string]json.RawMessage `json:"extra,omitempty"`   // what else the server sent
+	Extra        map[string]json.RawMessage `json:"extra,omitempty"`   // what else the server sent where no resource was named
 	Adopted      string                     `json:"adopted,omitempty"` // SHA-256 of the token that Adopt was given
 
 	unknown unknown
@@ -57,6 +57,8 @@ type Access struct {
 	// Generation is the record's when the token was received; 0: in a record that knows one resource only.
 	Generation uint64   `json:"generation,omitempty"`
 	Scopes     []string `json:"scopes,omitempty"` // those of this resource's token, where the server said so
+	// Extra is what else the server sent with the token of a named resource.
+	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 
 	unknown unknown
 }
