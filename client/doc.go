@@ -43,7 +43,7 @@
 //
 // Clients and Sessions are safe for concurrent use. Any number of goroutines, Clients, processes and
 // machines may share one store; they spend each refresh token once. An idle Session has no goroutine
-// and no timer, and one that nobody holds any more is collected.
+// and no timer; an account of which nobody holds a Session any more is collected with all of them.
 //
 // # Errors
 //
@@ -53,16 +53,23 @@
 //	ErrLoginRequired            there is no grant, or the server has ended it: have the person log in.
 //	                            The *Error around it names the Cause: absent, ended, revoked, expired,
 //	                            lost answer, copied
-//	ErrClosed                   the Client was closed
-//	ErrOtherSubject             somebody else logged in than the grant in the store is of
-//	ErrPending                  a callback does not belong to the login it was brought to
-//	*ConfigError                a field of the Config cannot be right; it is named
-//	*Error with a Code          the server's refusal (RFC 6749 §5.2, §4.1.2.1); nothing is deleted
+//	ErrClosed                   the Client was closed: make another one
+//	ErrOtherSubject             somebody else logged in than the grant in the store is of: set Replace in
+//	                            the flow if that is meant, or use another key
+//	ErrPending                  a callback does not belong to the login it was brought to: begin anew
+//	transport.ErrRejected       from Renew only: a resource server rejects even fresh tokens; requests get
+//	                            that server's answer instead. Ask whoever runs it
+//	transport.ErrToken          the server gave a token that is no bearer token
+//	errors.ErrUnsupported       the server cannot revoke (Logout, which has deleted all the same), or the
+//	                            store cannot list (Keys)
+//	*ConfigError                a field of the Config cannot be right; it is named: correct it
+//	*Error with a Code          the server's refusal (RFC 6749 §5.2, §4.1.2.1): do what its text says;
+//	                            nothing is deleted
 //	*Error with another cause   the network, the server or the store failed: try again later; the
 //	                            grant stays. The cause is wrapped
 //	context.Canceled, …         the caller's own context ended
 //
-// Nothing of this reaches a caller while a usable access token exists.
+// Until the Client is closed, no failure of a renewal reaches a caller while a usable access token exists.
 //
 // # Security
 //
