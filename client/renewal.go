@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
@@ -373,7 +374,7 @@ func (r *renewal) failed(st state, err error) error {
 	defer r.mu.Unlock()
 	t, memory := &trouble{err: err, failures: 1, grant: st.record.Grant, generation: st.record.Generation}, &r.trouble
 	f, ok := errors.AsType[*authserver.Failure](err)
-	if ok && (f.Code == "invalid_target" || f.Code == "invalid_scope") {
+	if ok && slices.Contains([]string{"invalid_target", "invalid_resource", "invalid_scope"}, f.Code) {
 		memory = &r.denied // other resources are other questions
 	}
 	if (*memory).concerns(st.record) {

@@ -307,3 +307,17 @@ func TestLogoutRevokesTheTokensOfAllResources(t *testing.T) {
 		}
 	})
 }
+
+// What has ended is not kept: a record does not grow with the resources that were ever used.
+func TestResourcesThatHaveEndedAreNotKept(t *testing.T) {
+	simulate(t, func(t *testing.T, w *fleet) {
+		p := w.process("p")
+		for _, name := range []string{"a", "b", "c"} {
+			_, err := p.alice().Resource("https://" + name + ".test").Token(t.Context())
+			require.NoError(t, err)
+			time.Sleep(40 * time.Minute)
+		}
+		require.Len(t, w.stored().Access, 3, "the account's own, b, which is good yet, and c")
+		require.NotContains(t, w.stored().Access, "https://a.test")
+	})
+}

@@ -68,7 +68,7 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 }
 
 // merge lays the tokens of got over what the store holds now: unknown members, the access tokens of other
-// resources and another's live lease stay; the writer's own is over.
+// resources that have not ended and another's live lease stay; the writer's own is over.
 func merge(stored *record.Record, got *received, owner string) *record.Record {
 	merged, won := stored.Clone(), got.record
 	merged.Generation, merged.Leases = won.Generation, max(stored.Leases, won.Leases)
@@ -84,7 +84,11 @@ func merge(stored *record.Record, got *received, owner string) *record.Record {
 	if merged.Access == nil {
 		merged.Access = make(map[string]*record.Access)
 	}
-	merged.Access[got.resource] = won.Access[got.resource]
+	fresh := won.Access[got.resource]
+	maps.DeleteFunc(merged.Access, func(resource string, a *record.Access) bool {
+		return resource != "" && !a.Expiry.IsZero() && a.Expiry.Before(fresh.Issued)
+	})
+	merged.Access[got.resource] = fresh
 	return merged
 }
 

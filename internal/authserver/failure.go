@@ -81,7 +81,7 @@ func (f *Failure) advice() string {
 		return "allow this grant to the client at the server"
 	case f.Code == "invalid_scope":
 		return "check Scopes"
-	case f.Code == "invalid_target":
+	case f.Code == "invalid_target", f.Code == "invalid_resource":
 		return "check Resource"
 	case f.Outcome == Misconfigured && f.Status >= 300 && f.Status < 400:
 		return "the endpoint redirects, which is not followed: set the endpoint's final address"
@@ -142,8 +142,11 @@ func (r *reply) failure() *Failure {
 	return f
 }
 
-// misconfigured are the codes that refuse the client or the request as such (RFC 6749 §5.2, RFC 8707 §2).
-var misconfigured = []string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target"}
+// misconfigured are the codes that refuse the client or the request as such (RFC 6749 §5.2, RFC 8707 §2; Microsoft
+// says invalid_resource for invalid_target).
+var misconfigured = []string{
+	"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target", "invalid_resource",
+}
 
 // polling are the codes that a person's decision is awaited with (RFC 8628 §3.5). They come under
 // statuses of the servers' own choice.

@@ -99,7 +99,10 @@ func (m mutant) try(root, folder string) (f finding, err error) {
 	if err != nil {
 		return f, err
 	}
-	out, failed := run(simulation, root, "-test.run=^TestSeeds$|^TestInterleavings", fmt.Sprintf("-seeds=%d", *seeds), "-test.timeout=10m")
+	out, failed := run(simulation, root, "-test.run=^TestSeeds$", fmt.Sprintf("-seeds=%d", *seeds), "-test.timeout=20m")
+	if !failed {
+		out, failed = run(simulation, root, "-test.run=^TestInterleavings$", "-test.timeout=20m")
+	}
 	if failed {
 		f.bySimulation, f.seed = true, summary(out)
 	}

@@ -116,6 +116,7 @@ func (j *judge) swapped(p *process, before, after []byte) {
 		if !p.isLoggingIn() && !(old == nil && j.world.credentials) {
 			j.ruleLocked("I6: %s writes another grant than the store held, and nobody is logging in", p.name)
 		}
+		clear(j.excuses) // what has happened to the old grant excuses nothing that happens to the new one
 	default:
 		j.wentOnLocked(p, old, now)
 		if bytes.Contains(before, []byte("from_the_future")) && !bytes.Contains(after, []byte("from_the_future")) {
@@ -144,21 +145,20 @@ func (j *judge) wentOnLocked(p *process, old, now *record.Record) {
 	case now.Mark == nil && old.Mark != nil && !newer:
 		j.ruleLocked("I6: %s takes a mark away without new tokens", p.name)
 	}
-	if newer && !old.Unanswered.IsZero() {
-		for _, access := range now.Access {
-			if at := j.access[access.Token]; at != nil {
-				at.doubted = true
-			}
-		}
-	}
 	for resource, access := range old.Access {
 		switch kept := now.Access[resource]; {
-		case kept == nil:
+		case kept == nil && (resource == "" || !j.hasEndedLocked(access.Token)):
 			j.ruleLocked("%s drops the access token for %q", p.name, resource)
-		case kept.Token != access.Token && !p.seen.received[kept.Token]:
+		case kept != nil && kept.Token != access.Token && !p.seen.received[kept.Token]:
 			j.ruleLocked("%s puts an access token for %q into the record that it has not received", p.name, resource)
 		}
 	}
+}
+
+// hasEndedLocked reports whether an access token has ended, or may be believed to have.
+func (j *judge) hasEndedLocked(token string) bool {
+	at := j.access[token]
+	return at != nil && (at.doubted || j.world.clocks || time.Since(at.issued) > at.life-time.Second)
 }
 
 // leasedLocked judges what a write does to the lease.
@@ -174,7 +174,7 @@ func (j *judge) leasedLocked(p *process, old, now *record.Record) {
 	}
 	if now.Lease != nil && (held == nil || held.Attempt != now.Lease.Attempt) {
 		p.owner, p.seen.grant, p.seen.lease = now.Lease.Owner, now.Grant, now.Lease.Attempt
-		p.seen.numbers[now.Leases] = true
+		p.seen.numbers[now.Leases], p.seen.doubt = true, !now.Unanswered.IsZero()
 	}
 	if held == nil || held.Owner == p.owner {
 		return

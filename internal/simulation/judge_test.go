@@ -91,6 +91,7 @@ type knowledge struct {
 	lease      string          // the attempt of its newest lease
 	numbers    map[uint64]bool // of its leases
 	loads      int             // of the store
+	doubt      bool            // its newest lease follows one that was not given back
 	failing    bool            // a step of it has failed for another reason than the network
 	saveFailed bool            // the store has refused it tokens
 	unsaved    map[string]bool // access tokens whose save was refused
@@ -283,10 +284,13 @@ func (j *judge) processed(seen *presentation, status int, body []byte) {
 		return
 	}
 	j.newAccessLocked(answer.Access)
-	j.access[answer.Access].doubted = seen.login // counted from before its request was dialled
+	j.access[answer.Access].doubted = seen.login || seen.by.seen.doubt // a login counts from before its request was dialled
 	login := len(j.refresh) + 1
 	if rt := j.refresh[seen.token]; rt != nil {
 		login = rt.login
+		if slices.ContainsFunc(rt.presented, func(other *presentation) bool { return other != seen && !other.delivered }) {
+			j.access[answer.Access].doubted = true
+		}
 	}
 	if answer.Refresh != "" {
 		seen.issued = answer.Refresh
