@@ -84,8 +84,8 @@ func (c *Crew) Hire() *Worker {
 
 // Strike kills a worker and starts another in its place. Every second time it is, if there is one soon, one that has a
 // token request out, at a random moment within the given time. The repetition that follows is left to chance, or nothing
-// would be renewed.
-func (c *Crew) Strike(within time.Duration) {
+// would be renewed. It returns the refresh token that was in doubt, or "".
+func (c *Crew) Strike(within time.Duration) (doubtful string) {
 	c.t.Helper()
 	victim := c.Workers[rand.N(len(c.Workers))]
 	if c.Strikes%2 == 1 {
@@ -98,9 +98,11 @@ func (c *Crew) Strike(within time.Duration) {
 	at := victim.Kill()
 	c.Workers = slices.DeleteFunc(c.Workers, func(w *Worker) bool { return w == victim })
 	c.Hire()
-	if token := InDoubt(victim.Events()); token != "" {
-		c.Doubts[token] = append(c.Doubts[token], at)
+	doubtful = InDoubt(victim.Events())
+	if doubtful != "" {
+		c.Doubts[doubtful] = append(c.Doubts[doubtful], at)
 	}
+	return doubtful
 }
 
 // awaitBusy returns a worker that has sent a token that nobody was killed with; nil if there is none for two seconds.
@@ -132,6 +134,21 @@ func (c *Crew) Dismiss() {
 func (c *Crew) RequireAll(what, name string, after time.Time) {
 	c.t.Helper()
 	for _, w := range c.Workers {
-		w.Await(what, 10*time.Second, 1, func(e Event) bool { return e.Name == name && e.At.After(after) })
+		w.Await(what, 10*time.Second, 1, later(name, after))
 	}
+}
+
+// Have reports whether the journals of all workers that live hold the event, later than after.
+func (c *Crew) Have(name string, after time.Time) bool {
+	c.t.Helper()
+	for _, w := range c.Workers {
+		if !slices.ContainsFunc(w.Events(), later(name, after)) {
+			return false
+		}
+	}
+	return true
+}
+
+func later(name string, after time.Time) func(Event) bool {
+	return func(e Event) bool { return e.Name == name && e.At.After(after) }
 }

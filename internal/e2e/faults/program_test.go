@@ -60,7 +60,7 @@ func TestShortLivedPrograms(t *testing.T) {
 	const (
 		runs    = 200
 		longest = 10                     // seconds that an access token lives; short lives are more frequent
-		rest    = 200 * time.Millisecond // between two programs, at most
+		rest    = 100 * time.Millisecond // between two programs, at most
 		limit   = time.Minute
 	)
 	t.Parallel()

@@ -4,7 +4,6 @@ package faults_test
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
 	"sync"
 	"syscall"
@@ -32,9 +31,9 @@ type teller struct {
 func onDisk(t *testing.T, life time.Duration) (*scene, *disk, *teller) {
 	t.Helper()
 	d := newDisk(t)
-	key := make([]byte, 32)
-	rand.Read(key)
-	s, _ := strictScene(t, crew.Place{Dir: d.folder, Key: key}, life)
+	at := crew.InFolder(t)
+	at.Dir = d.folder
+	s, _ := strictScene(t, at, life)
 	w := &teller{t: t}
 	config := s.Site.Config(s.Store)
 	config.OnEvent = func(e client.Event) {

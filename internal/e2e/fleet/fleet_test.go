@@ -27,12 +27,13 @@ import (
 
 const (
 	processes  = 8
-	killEvery  = time.Second            // and the time until there is a request to strike at
+	killEvery  = time.Second            // and the time until there is a request to strike at, and to recover
 	callPause  = 200 * time.Millisecond // the servers answer some hundred calls a second at most
 	cutShare   = 0.25
 	slowest    = 300 * time.Millisecond // how long the network keeps an answer, at most
 	calm       = 3 * time.Second        // longer than a dead process's lease is honoured
-	patience   = 10 * time.Second       // with the last lost token, which somebody has yet to present
+	patience   = 10 * time.Second       // with a token in doubt, which somebody has yet to present
+	look       = 20 * time.Millisecond  // between two looks at the store
 	soakLength = "EVERGRANT_SOAK"       // the seconds of each cell; empty: ten
 )
 
@@ -103,8 +104,11 @@ func (f *fleet) run(d time.Duration) {
 	}
 	f.RequireAll("begin", crew.Called, time.Time{})
 	f.weather.set(true)
-	for end := time.Now().Add(d); time.Now().Before(end); f.Strike(slowest / 3) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
 		f.watch(time.Now().Add(killEvery))
+		if token := f.Strike(slowest / 3); token != "" {
+			f.recover(token)
+		}
 	}
 	f.weather.set(false)
 	f.watch(time.Now().Add(calm))
@@ -116,12 +120,29 @@ func (f *fleet) run(d time.Duration) {
 	f.judge()
 }
 
+// recover lets the fleet get over the death of the one who had sent token. Were all those killed who send next, there would
+// be no access token for longer than a call may take: those of here end with the wait for a dead holder.
+func (f *fleet) recover(token string) {
+	f.t.Helper()
+	f.watchUntil(func() bool { return ledger.Name(f.stored().RefreshToken) != token }, "take over")
+	since := time.Now()
+	f.watchUntil(func() bool { return f.Have(crew.Called, since) }, "recover")
+}
+
+// watchUntil replaces grants that are lost until something is done, as it must be.
+func (f *fleet) watchUntil(done func() bool, what string) {
+	f.t.Helper()
+	for limit := time.Now().Add(patience); !done(); f.watch(time.Now().Add(look)) {
+		require.True(f.t, time.Now().Before(limit), "they do not %s", what)
+	}
+}
+
 // watch replaces grants that are lost, until then.
 func (f *fleet) watch(until time.Time) {
 	f.t.Helper()
 	for time.Now().Before(until) {
 		f.replaceLost()
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(look)
 	}
 }
 
@@ -169,12 +190,18 @@ func (f *fleet) account() account {
 			}
 		}
 	}
+	hold(ledger.Name(f.stored().RefreshToken), time.Now())
+	return a
+}
+
+// stored is the record in the store.
+func (f *fleet) stored() *record.Record {
+	f.t.Helper()
 	data, _, err := f.Store.Load(f.t.Context(), f.Site.StoreKey())
 	require.NoError(f.t, err)
-	stored, err := record.Decode(data)
+	r, err := record.Decode(data)
 	require.NoError(f.t, err)
-	hold(ledger.Name(stored.RefreshToken), time.Now())
-	return a
+	return r
 }
 
 // judge wants nobody to have been failed, and every loss explained.

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/e2e/crew"
 	"github.com/evergrant/evergrant/internal/e2e/process"
 )
 
@@ -40,7 +41,7 @@ func TestMain(m *testing.M) {
 type task struct {
 	Do     string // logIn or begin
 	Issuer string
-	Place  place // where its grants lie
+	Place  crew.Place // where its grants lie
 }
 
 const (
@@ -58,7 +59,7 @@ func run(ctx context.Context) error {
 	if todo.Do == begin {
 		return beginLogin(ctx, todo.Issuer)
 	}
-	store, err := todo.Place.open()
+	store, err := todo.Place.Open()
 	if err != nil {
 		return err
 	}

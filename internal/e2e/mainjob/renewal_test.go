@@ -10,6 +10,7 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/internal/e2e/chromium"
+	"github.com/evergrant/evergrant/internal/e2e/crew"
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
 )
 
@@ -82,8 +83,8 @@ func TestATokenDestroyedEarlyIsNobodysTrouble(t *testing.T) {
 func TestARevokedGrantNeedsOneLoginAnywhere(t *testing.T) {
 	t.Parallel()
 	p := oidcprovider.Start(t, oidcprovider.Config{Rotate: true, AccessTokenLife: life})
-	at := newPlace(t)
-	store, err := at.open()
+	at := crew.InFolder(t)
+	store, err := at.Open()
 	require.NoError(t, err)
 	config := native(p.Issuer)
 	config.Store = store

@@ -2,7 +2,6 @@ package mainjob_test
 
 import (
 	"context"
-	"crypto/rand"
 	"io"
 	"net/http"
 	"sync"
@@ -12,29 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/e2e/crew"
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
-	"github.com/evergrant/evergrant/tokenstore/file"
 )
 
 // alice is the account at the provider, and the key of her session.
 const alice = "alice"
-
-// place is a folder of sealed files, in words that another process understands.
-type place struct {
-	Dir string
-	Key []byte
-}
-
-func newPlace(t *testing.T) place {
-	key := make([]byte, 32)
-	_, err := rand.Read(key)
-	require.NoError(t, err)
-	return place{t.TempDir(), key}
-}
-
-func (p place) open() (*file.Store, error) {
-	return file.New(p.Dir, file.Options{Key: file.RawKey(p.Key)})
-}
 
 // native is a program on a person's machine.
 func native(issuer string) client.Config {
@@ -60,7 +42,7 @@ func newClient(t *testing.T, config client.Config) *client.Client {
 // sealed is config over a new folder of sealed files.
 func sealed(t *testing.T, config client.Config) client.Config {
 	t.Helper()
-	store, err := newPlace(t).open()
+	store, err := crew.InFolder(t).Open()
 	require.NoError(t, err)
 	config.Store = store
 	return config
