@@ -70,7 +70,7 @@ var mutants = []mutant{
 	{"a failure is forgotten because of another resource", "client/renewal.go",
 		"	if r.trouble.isOver(p) {", "	if true {"},
 	{"a replayed token lives from its last sending", "client/save.go",
-		"	if first := old.Unanswered; !first.IsZero() && first.Before(access.Issued) {", "	if false {"},
+		"	if first := old.Unanswered; !first.IsZero() && first.Before(access.Issued) {", "	if first := old.Unanswered; false {"},
 	{"a lost answer is not told", "client/lease.go",
 		"	if l.unanswered.IsZero() {", "	if false {"},
 	{"a dead holder's lost answer is not told", "internal/record/record.go",

@@ -224,6 +224,7 @@ type act struct {
 func (a *act) isDone() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.done }
 
 func (w *world) do(f func()) {
+	w.tick()
 	a := &act{}
 	w.acts = append(w.acts, a)
 	go func() {
@@ -332,6 +333,7 @@ func (w *world) callSome(living []*process) {
 
 // call begins a call.
 func (w *world) call(p *process, kind, resource string) *caller {
+	w.tick()
 	c := &caller{id: strconv.Itoa(len(w.callers) + 1), process: p, kind: kind, resource: resource}
 	limit := 15 * time.Minute
 	if !w.calm && w.has("cancel") {

@@ -57,7 +57,7 @@ func (s *scheduler) await(ctx context.Context, p *process, kind, what string) (f
 	case <-p.dead:
 		return "", errDead
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return "", fmt.Errorf("%w: %w", ctx.Err(), context.Cause(ctx))
 	}
 }
 
@@ -93,8 +93,13 @@ func (s *scheduler) ready() []*step {
 	return steps
 }
 
+// tick lets a moment pass, so that no two things begin at the same instant: their time-outs would end at the same
+// instant too, and which of them is then seen first is not up to the seed.
+func (s *scheduler) tick() { time.Sleep(1009 * time.Nanosecond) }
+
 // let releases a step, with a fault or without.
 func (s *scheduler) let(st *step, f fault) {
+	s.tick()
 	s.note("%s: %s %s %s", st.process.name, st.kind, st.what, f)
 	s.withdraw(st)
 	st.release <- f
@@ -103,6 +108,7 @@ func (s *scheduler) let(st *step, f fault) {
 
 // pass lets time pass.
 func (s *scheduler) pass(d time.Duration) {
+	s.tick()
 	s.note("%v pass", d)
 	time.Sleep(d)
 	s.rest()

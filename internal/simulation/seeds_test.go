@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -21,7 +22,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	runtime.GOMAXPROCS(1) // see "Seeds" in the package's documentation
+	// See "Seeds" in the package's documentation. A collector that runs often would change the order as well.
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(512 << 20)
 	goleak.VerifyTestMain(m)
 }
 
