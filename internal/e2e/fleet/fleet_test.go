@@ -120,8 +120,8 @@ func (f *fleet) run(d time.Duration) {
 	f.judge()
 }
 
-// recover lets the fleet get over the death of the one who had sent token. Were all those killed who send next, there would
-// be no access token for longer than a call may take: those of here end with the wait for a dead holder.
+// recover lets the fleet get over the death of a worker that had sent token. A takeover lasts about as long as an access
+// token lives here: if everyone who sends were killed, calls would rightly run out of time.
 func (f *fleet) recover(token string) {
 	f.t.Helper()
 	f.watchUntil(func() bool { return ledger.Name(f.stored().RefreshToken) != token }, "take over")
