@@ -82,7 +82,7 @@ func (r rejections) pause() time.Duration {
 func (s *Session) await(ctx context.Context, d demand) (*oauth2.Token, error) {
 	// A flight that started before this demand may end with the very token that will not do; the
 	// one after it knows.
-	for range 4 {
+	for try := range 4 {
 		p, f, err := s.join(ctx, d)
 		if err != nil {
 			return nil, err
@@ -101,8 +101,8 @@ func (s *Session) await(ctx context.Context, d demand) (*oauth2.Token, error) {
 		if f.err != nil {
 			return nil, f.err
 		}
-		if d.isMet(f.result) {
-			return &f.result.token, nil
+		if d.isMet(f.result) && (try > 0 || !f.result.unusable.hasCome(s.client.machine.Now())) {
+			return &f.result.token, nil // one that ended before it could be saved is asked for once more
 		}
 	}
 	return nil, s.client.fail("renew", s.key, fmt.Errorf("the server keeps giving out the rejected token: %w", transport.ErrRejected))

@@ -96,3 +96,22 @@ func TestConfiguredGrantLosesNoAnswer(t *testing.T) {
 		require.Equal(t, []string{"renewed"}, kinds(h.take()))
 	})
 }
+
+// A token that ends while a slow store takes it is of no use to those who have waited: the next one is asked for.
+func TestTokenThatEndsBeforeItIsSaved(t *testing.T) {
+	simulate(t, func(t *testing.T, w *fleet) {
+		w.as.Change(func() { w.as.Policy.Lifetime = 2 * time.Second })
+		p, slow := w.process("p"), 3*time.Second
+		p.swaps(func(value []byte, apply func() (tokenstore.Version, error)) (tokenstore.Version, error) {
+			if isSave(t, value, w.stored().Generation) {
+				time.Sleep(slow)
+				slow = 0
+			}
+			return apply()
+		})
+		outcome := <-p.asks()
+		require.NoError(t, outcome.err)
+		require.True(t, outcome.token.Expiry.After(time.Now()))
+		require.Equal(t, []string{"RT1", "RT2"}, w.presented())
+	})
+}

@@ -206,6 +206,9 @@ func (w *world) close(p *process) {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
 		err := p.client.Close(ctx)
+		if err != nil && ctx.Err() == nil {
+			w.judge.rule("Close of %s does not wait: %v", p.name, err)
+		}
 		w.judge.closed(p, err, calm)
 		w.aside("%s is closed: %v", p.name, err)
 		if !p.isDead() {

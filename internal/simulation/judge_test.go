@@ -234,7 +234,7 @@ func (j *judge) mayPresentLocked(seen *presentation, rt *refreshToken) {
 		switch {
 		case before.by == p && before.lease == seen.lease && before.over && before.loads == p.seen.loads:
 			j.ruleLocked("D12: %s sends %s again without having looked into the store", p.name, rt.name)
-		case last && before.by == p && before.lease != seen.lease && before.over && !before.delivered && time.Since(before.ended) < 750*time.Millisecond && !p.overrun && !p.seen.failing:
+		case last && j.world.rotates() && before.by == p && before.lease != seen.lease && before.over && !before.delivered && time.Since(before.ended) < 750*time.Millisecond && !p.overrun && !p.seen.failing:
 			j.ruleLocked("I12: %s sends %s again %v after a renewal with it has failed", p.name, rt.name, time.Since(before.ended))
 		case j.world.rotates() && before.delivered && before.issued != "" && before.issued != token && !before.by.isDead() && !before.by.overrun:
 			j.ruleLocked("I1: %s sends %s, which %s has exchanged", p.name, rt.name, before.by.name)
@@ -401,6 +401,9 @@ func (j *judge) holdsUnsavedLocked(p *process) bool {
 func (j *judge) closed(p *process, err error, calm bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if outdone := j.world.has("person") || j.excuses["overrun"]; err == nil && !outdone && j.holdsUnsavedLocked(p) {
+		j.ruleLocked("I3: %s is closed, and tokens that it has received are nowhere", p.name)
+	}
 	if err != nil {
 		j.shownLocked(err.Error())
 		j.diedAskingLocked(p)
@@ -585,6 +588,9 @@ func (j *judge) ended(c *caller, shared map[*process]error) {
 	if c.err == nil {
 		if c.token != nil {
 			j.heldLocked(p, c.resource, c.token.AccessToken)
+			if at := j.access[c.token.AccessToken]; at != nil && !j.world.clocks && j.world.policy.Answer == nil && c.token.Expiry.After(at.issued.Add(at.life)) {
+				j.ruleLocked("%s believes that a token lives until %v after its end", p.name, c.token.Expiry.Sub(at.issued.Add(at.life)))
+			}
 			if c.token.RefreshToken != "" {
 				j.ruleLocked("a token that is handed out holds the refresh token")
 			}

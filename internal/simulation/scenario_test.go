@@ -46,6 +46,9 @@ func drawScenario(chance *rand.Rand) scenario {
 		sc.themes = append(sc.themes, "slow")
 		sc.processes = max(sc.processes, 2)
 	}
+	if sc.has("kill") && chance.IntN(2) == 0 { // and somebody logs in again
+		sc.themes = append(sc.themes, "person")
+	}
 	slices.Sort(sc.themes)
 	sc.themes = slices.Compact(sc.themes)
 	sc.drawPolicy(chance)
@@ -55,7 +58,7 @@ func drawScenario(chance *rand.Rand) scenario {
 // drawPolicy draws one of the kinds of servers that there are, and what it says of its tokens.
 func (sc *scenario) drawPolicy(chance *rand.Rand) {
 	p := &sc.policy
-	sc.server = one(chance, "strict", "strict", "strict", "no kill", "dex", "empty", "leeway", "leeway same", "until used", "until used, no kill", "no rotation", "no refresh token")
+	sc.server = one(chance, "strict", "strict", "strict", "no kill", "dex", "empty", "leeway", "leeway same", "same answer", "until used", "until used, no kill", "no rotation", "no refresh token")
 	switch sc.server {
 	case "no kill":
 		p.KeepFamily = true
@@ -67,6 +70,8 @@ func (sc *scenario) drawPolicy(chance *rand.Rand) {
 	case "leeway":
 		p.Leeway = 30 * time.Second
 	case "leeway same":
+		p.Leeway, p.LeewaySame = 30*time.Second, true
+	case "same answer": // to a replay: with the access token of the first one, and a whole life of it
 		p.Leeway, p.LeewaySame = 30*time.Second, true
 	case "until used":
 		p.LeewayUntilUsed = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,7 +44,8 @@ type world struct {
 	requests atomic.Uint64
 
 	crowd     sync.Mutex
-	processes []*process // all that ever ran; guarded by crowd
+	processes []*process                            // all that ever ran; guarded by crowd
+	answers   map[string]*httptest.ResponseRecorder // the first good one, by refresh token; guarded by crowd
 	callers   []*caller
 	acts      []*act
 	spent     int    // of the budget of faults
@@ -61,7 +63,7 @@ func newWorld(t *testing.T, seed uint64, sc scenario, s *scheduler) *world {
 	w.api.Handler = http.HandlerFunc(w.serveAPI)
 	w.as.Handle("https://"+authority, http.HandlerFunc(w.serveAuthority))
 	w.as.Handle("https://evil.test", http.HandlerFunc(w.serveEvil))
-	w.judge = newJudge(w)
+	w.judge, w.answers = newJudge(w), map[string]*httptest.ResponseRecorder{}
 	if !sc.credentials {
 		w.begin()
 	}
