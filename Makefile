@@ -53,9 +53,11 @@ race: ## every test of every module with -race, the end-to-end tests included
 SIMULATION := go test ./internal/simulation -count=1 -timeout=10m
 .PHONY: simulation
 simulation: ## ten thousand histories of the renewal engine, and every order of a small world's steps
-	$(call part,simulation,$(SIMULATION) -run '^TestSeeds$$$$' -from 1 -seeds 8000 & \
-		$(SIMULATION) -run '^TestSeeds$$$$' -from 8001 -seeds 2000 && \
-		$(SIMULATION) -run '^TestInterleavings$$$$' -interleavings -v | grep -v '^=== '; wait $$!)
+	$(call part,simulation,failed=0; \
+		$(SIMULATION) -run '^TestSeeds$$' -from 1 -seeds 8000 & \
+		$(SIMULATION) -run '^TestSeeds$$' -from 8001 -seeds 2000 || failed=1; \
+		$(SIMULATION) -run '^TestInterleavings$$' -interleavings -v || failed=1; \
+		wait $$! || failed=1; exit $$failed)
 
 SECONDS_EACH := $(or $(SECONDS),600)
 unexport SECONDS # bash counts in a variable of that name
@@ -65,7 +67,7 @@ soak: soak-simulation soak-processes ## both soaks; SECONDS=600 says how long th
 .PHONY: soak-simulation
 soak-simulation: ## as many new histories as fit into SECONDS (600), on every processor
 	$(call part,soak,failed=0; for n in $$(seq "$$(nproc)"); do \
-		go test ./internal/simulation -run '^TestSoak$$$$' -v -seconds $(SECONDS_EACH) -timeout 0 & done; \
+		go test ./internal/simulation -run '^TestSoak$$' -v -seconds $(SECONDS_EACH) -timeout 0 & done; \
 		for job in $$(jobs -p); do wait "$$job" || failed=1; done; exit $$failed)
 
 .PHONY: mutants
