@@ -46,7 +46,7 @@ hermetic: ## the root module's tests without -race, which counts allocations dif
 
 .PHONY: race
 race: ## every test of every module with -race, the end-to-end tests included
-	$(call part,go test -race,export EVERGRANT_E2E=1; $(call each,echo "--- module $$module" && go test -race -shuffle=on -timeout=5m ./...))
+	$(call part,go test -race,export EVERGRANT_E2E=1; $(call each,echo "--- module $$module" && go test -race -shuffle=on -timeout=10m ./...))
 
 # A history runs on one processor, so that it is the same every time: two processes share 10,000 seeds, and the one
 # with few of them runs the small worlds.
