@@ -82,7 +82,7 @@ var mutants = []mutant{
 	{"a login required is never looked at again", "client/flight.go",
 		"	return t != nil && t.grant == r.Grant && t.generation == r.Generation", "	return t != nil && (t.final || t.grant == r.Grant && t.generation == r.Generation)"},
 	{"requests wait for a renewal that is not needed yet", "client/session.go",
-		"		if !p.unusable.hasCome(now) {\n			s.renewAhead(ctx, p, now.Mono)\n			return &p.token, nil\n		}\n", ""},
+		"			s.renewAhead(ctx, p, now.Mono)\n			return &p.token, nil\n", "			return s.await(ctx, demand{not: p.token.AccessToken})\n"},
 	{"a logout deletes whatever is there", "client/logout.go",
 		"		if grant != \"\" && st.record.Grant != grant {", "		if grant == \"none\" {"},
 	{"a login whose write failed is written again", "client/login.go",
