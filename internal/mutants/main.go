@@ -4,7 +4,7 @@
 //	go run ./internal/mutants [-seeds N] [-run part-of-a-name]
 //
 // It prints for every breakage which seed caught it and what that seed saw, and which of the scripted traces D1 to
-// D13 fail. It fails if the simulation misses one, or if the code that one of them changes is not there any more.
+// D13 fail. It fails if neither notices one of them, or if the code that it changes is not there any more.
 // Nothing of the checkout is changed: the compiler gets the broken file as an overlay.
 package main
 
@@ -46,6 +46,7 @@ func check(root string) error {
 	}
 	defer os.RemoveAll(folder)
 	var missed []string
+	tried, simulated := 0, 0
 	for _, m := range mutants {
 		if !strings.Contains(m.name, *chosen) {
 			continue
@@ -56,12 +57,16 @@ func check(root string) error {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		fmt.Printf("%-56s %s (%.0f s)\n", m.name, found, time.Since(began).Seconds())
-		if !found.bySimulation {
+		tried++
+		if found.bySimulation {
+			simulated++
+		} else if len(found.traces) == 0 {
 			missed = append(missed, m.name)
 		}
 	}
+	fmt.Printf("%d of %d were noticed by the simulation\n", simulated, tried)
 	if len(missed) > 0 {
-		return fmt.Errorf("the simulation has missed %s", strings.Join(missed, ", "))
+		return fmt.Errorf("nobody has noticed: %s", strings.Join(missed, ", "))
 	}
 	return nil
 }
