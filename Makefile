@@ -54,8 +54,8 @@ SIMULATION := go test ./internal/simulation -count=1 -timeout=10m
 .PHONY: simulation
 simulation: ## ten thousand histories of the renewal engine, and every order of a small world's steps
 	$(call part,simulation,failed=0; \
-		$(SIMULATION) -run '^TestSeeds$$' -from 1 -seeds 8000 & \
-		$(SIMULATION) -run '^TestSeeds$$' -from 8001 -seeds 2000 || failed=1; \
+		$(SIMULATION) -run '^TestSeeds$$' -from 1 -seeds 6000 & \
+		$(SIMULATION) -run '^TestSeeds$$' -from 6001 -seeds 4000 || failed=1; \
 		$(SIMULATION) -run '^TestInterleavings$$' -interleavings -v || failed=1; \
 		wait $$! || failed=1; exit $$failed)
 

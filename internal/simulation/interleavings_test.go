@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,7 @@ func (s small) String() string {
 
 // TestInterleavings runs small worlds in every order of their steps.
 func TestInterleavings(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100)) // so many worlds at a time need a collector
 	total := 0
 	for _, s := range []small{
 		{"strict", "local", false, false, true},
