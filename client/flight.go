@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/transport"
 )
 
@@ -40,27 +39,6 @@ type flight struct {
 
 	attempts   int  // token requests so far; the flight's own until it has landed
 	remembered bool // err is that of an earlier flight; likewise
-}
-
-// trouble is a failed renewal, remembered for its backoff so that waiters do not turn one failure
-// into a queue of requests. It is immutable.
-type trouble struct {
-	err        error // as callers get it
-	failures   int
-	grant      string
-	generation uint64
-	until      time.Duration // on the monotonic clock: no token request before
-	final      bool          // the server's word: no token request for this generation ever
-}
-
-// concerns reports whether there was a failure, and about the tokens that r holds.
-func (t *trouble) concerns(r *record.Record) bool {
-	return t != nil && t.grant == r.Grant && t.generation == r.Generation
-}
-
-// isOver reports whether p is newer than the tokens that the failure was about.
-func (t *trouble) isOver(p *published) bool {
-	return t != nil && (t.grant != p.grant || t.generation < p.generation)
 }
 
 // rejections slows down renewals that a resource server asks for by rejecting fresh tokens.
@@ -256,15 +234,4 @@ func (s *Session) reportLocked(f *flight, now time.Duration) {
 	if !told {
 		s.happened(e)
 	}
-}
-
-// nextTryLocked is when a renewal in the background may start after a failed one.
-func (s *Session) nextTryLocked(now time.Duration) time.Duration {
-	next := now + time.Second
-	for _, t := range []*trouble{s.trouble, s.denied} {
-		if t != nil {
-			next = max(next, t.until)
-		}
-	}
-	return next
 }

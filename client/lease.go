@@ -65,7 +65,6 @@ type lease struct {
 	session *Session
 	attempt string
 	number  uint64
-	spent   string // the refresh token that was in the record
 	living  func() // gives up the liveness lock
 
 	mu         sync.Mutex
@@ -78,7 +77,7 @@ type lease struct {
 
 // takeLease writes a lease into st. errAgain: somebody was faster.
 func (s *Session) takeLease(ctx context.Context, st state) (*lease, error) {
-	l := &lease{session: s, attempt: machine.ID(s.client.machine), spent: st.record.RefreshToken, living: func() {}}
+	l := &lease{session: s, attempt: machine.ID(s.client.machine), living: func() {}}
 	entry := record.Lease{
 		Owner: s.client.owner, Attempt: l.attempt, Length: leaseLength,
 		Since: s.client.serverTime(s.client.machine.Now().Wall),

@@ -1,12 +1,10 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
@@ -18,10 +16,6 @@ const (
 	flightLimit   = 2 * time.Minute  // a renewal with all the waiting for others
 	spendLimit    = 30 * time.Second // the token endpoint; one request may use it whole
 	retryFirst    = 100 * time.Millisecond
-	backoffFirst  = time.Second
-	backoffMost   = time.Minute
-	doubtedFor    = 30 * time.Second // an unclear refusal is asked again after this
-	presumedFor   = 10 * time.Minute // and believed for this, if repeated
 	revokeTimeout = 10 * time.Second
 )
 
@@ -214,36 +208,6 @@ func (r *renewal) refusal(st *state) error {
 	return r.marked(st.record)
 }
 
-// remembered is the error of an earlier renewal that still holds for rec, nil when the server may be asked.
-func (r *renewal) remembered(rec *record.Record) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, t := range []*trouble{r.trouble, r.denied} {
-		if t.concerns(rec) && (t.final || r.client.machine.Now().Mono < t.until) {
-			r.flight.remembered = true
-			return t.err
-		}
-	}
-	return nil
-}
-
-// marked is the error for a record that the server has refused already, nil when it may be asked.
-func (s *Session) marked(rec *record.Record) error {
-	m := rec.Mark
-	if m == nil {
-		return nil
-	}
-	refusal := &authserver.Failure{Outcome: authserver.InvalidGrant, Code: m.Code, Description: m.Description}
-	age := s.client.serverTime(s.client.machine.Now().Wall).Sub(m.At).Abs()
-	switch {
-	case m.Verdict == record.Dead, m.Verdict == record.Presumed && age < presumedFor:
-		return &loginRequired{cmp.Or(m.Cause, causeRevoked), refusal}
-	case m.Verdict == record.Doubted && age < doubtedFor:
-		return fmt.Errorf("the server has refused in unclear words and is asked again %v later: %w", doubtedFor, refusal)
-	}
-	return nil
-}
-
 // spend makes the token request, and repeats it as the kind of failure allows.
 func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client, endpoint string) (*received, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, spendLimit, fmt.Errorf("the token endpoint has not answered within %v", spendLimit))
@@ -360,37 +324,6 @@ func (r *renewal) release(ctx context.Context, l *lease, err error, mark *record
 		return errAgain // not the server's word about what the store holds now
 	}
 	return r.failed(st, err)
-}
-
-// failed remembers err for its backoff and returns it in the form that callers get, so that whoever
-// comes within the backoff gets the very same. A refusal for good is remembered even where its mark
-// could not be written, so that a dead token is never sent again.
-func (r *renewal) failed(st state, err error) error {
-	if errors.Is(err, errAgain) {
-		return err
-	}
-	err = r.client.fail("renew", r.key, err)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	t, memory := &trouble{err: err, failures: 1, grant: st.record.Grant, generation: st.record.Generation}, &r.trouble
-	f, ok := errors.AsType[*authserver.Failure](err)
-	if ok && slices.Contains([]string{"invalid_target", "invalid_resource", "invalid_scope"}, f.Code) {
-		memory = &r.denied // other resources are other questions
-	}
-	if (*memory).concerns(st.record) {
-		t.failures += (*memory).failures
-	}
-	pause := r.client.jitter(min(backoffFirst<<min(t.failures-1, 10), backoffMost))
-	if ok {
-		pause = max(pause, f.RetryAfter)
-		t.final = errors.Is(err, ErrLoginRequired) && f.Outcome == authserver.InvalidGrant
-		if f.Outcome == authserver.Doubtful {
-			pause = max(pause, doubtedFor)
-		}
-	}
-	t.until = r.client.machine.Now().Mono + pause
-	*memory = t
-	return err
 }
 
 func (a *account) currentEpoch() uint64 {

@@ -187,7 +187,7 @@ func (r *renewal) keep(ctx context.Context, l *lease, won *received) error {
 func (r *renewal) renewed(l *lease, won *received) {
 	e := Event{Kind: "renewed", Reason: r.flight.reason, Attempt: r.flight.attempts, Duration: r.lasted(), Generation: won.record.Generation}
 	r.happened(e)
-	if won.record.RefreshToken != l.spent {
+	if won.record.RefreshToken != l.known().record.RefreshToken {
 		e.Kind, e.Reason = "rotated", "the server gave a new refresh token"
 		r.happened(e)
 	}

@@ -33,7 +33,8 @@ type Record struct {
 	// Unanswered says since when the refresh token may have been spent: by a renewal whose answer was lost, or
 	// died with its process. Zero: it was not. A server's answer to another presentation may be the first one's.
 	Unanswered time.Time `json:"unanswered,omitzero"`
-	// Machine is a fingerprint of the machine on which the tokens were received; it too is for those words.
+	// Machine is a fingerprint of the machine on which the tokens were received. It changes nothing but the words in
+	// which a refusal is told.
 	Machine string `json:"machine,omitempty"`
 
 	RefreshToken string                     `json:"refresh_token,omitempty"`

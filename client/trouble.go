@@ -1,0 +1,112 @@
+package client
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/record"
+)
+
+const (
+	backoffFirst = time.Second
+	backoffMost  = time.Minute
+	doubtedFor   = 30 * time.Second // an unclear refusal is asked again after this
+	presumedFor  = 10 * time.Minute // and believed for this, if repeated
+)
+
+// trouble is a failed renewal, remembered for its backoff so that waiters do not turn one failure
+// into a queue of requests. It is immutable.
+type trouble struct {
+	err        error // as callers get it
+	failures   int
+	grant      string
+	generation uint64
+	until      time.Duration // on the monotonic clock: no token request before
+	final      bool          // the server's word: no token request for this generation ever
+}
+
+// concerns reports whether there was a failure, and about the tokens that r holds.
+func (t *trouble) concerns(r *record.Record) bool {
+	return t != nil && t.grant == r.Grant && t.generation == r.Generation
+}
+
+// isOver reports whether p is newer than the tokens that the failure was about.
+func (t *trouble) isOver(p *published) bool {
+	return t != nil && (t.grant != p.grant || t.generation < p.generation)
+}
+
+// remembered is the error of an earlier renewal that still holds for rec, nil when the server may be asked.
+func (r *renewal) remembered(rec *record.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range []*trouble{r.trouble, r.denied} {
+		if t.concerns(rec) && (t.final || r.client.machine.Now().Mono < t.until) {
+			r.flight.remembered = true
+			return t.err
+		}
+	}
+	return nil
+}
+
+// marked is the error for a record that the server has refused already, nil when it may be asked.
+func (s *Session) marked(rec *record.Record) error {
+	m := rec.Mark
+	if m == nil {
+		return nil
+	}
+	refusal := &authserver.Failure{Outcome: authserver.InvalidGrant, Code: m.Code, Description: m.Description}
+	age := s.client.serverTime(s.client.machine.Now().Wall).Sub(m.At).Abs()
+	switch {
+	case m.Verdict == record.Dead, m.Verdict == record.Presumed && age < presumedFor:
+		return &loginRequired{cmp.Or(m.Cause, causeRevoked), refusal}
+	case m.Verdict == record.Doubted && age < doubtedFor:
+		return fmt.Errorf("the server has refused in unclear words and is asked again %v later: %w", doubtedFor, refusal)
+	}
+	return nil
+}
+
+// failed remembers err for its backoff and returns it in the form that callers get, so that whoever
+// comes within the backoff gets the very same. A refusal for good is remembered even where its mark
+// could not be written, so that a dead token is never sent again.
+func (r *renewal) failed(st state, err error) error {
+	if errors.Is(err, errAgain) {
+		return err
+	}
+	err = r.client.fail("renew", r.key, err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, memory := &trouble{err: err, failures: 1, grant: st.record.Grant, generation: st.record.Generation}, &r.trouble
+	f, ok := errors.AsType[*authserver.Failure](err)
+	if ok && slices.Contains([]string{"invalid_target", "invalid_resource", "invalid_scope"}, f.Code) {
+		memory = &r.denied // other resources are other questions
+	}
+	if (*memory).concerns(st.record) {
+		t.failures += (*memory).failures
+	}
+	pause := r.client.jitter(min(backoffFirst<<min(t.failures-1, 10), backoffMost))
+	if ok {
+		pause = max(pause, f.RetryAfter)
+		t.final = errors.Is(err, ErrLoginRequired) && f.Outcome == authserver.InvalidGrant
+		if f.Outcome == authserver.Doubtful {
+			pause = max(pause, doubtedFor)
+		}
+	}
+	t.until = r.client.machine.Now().Mono + pause
+	*memory = t
+	return err
+}
+
+// nextTryLocked is when a renewal in the background may start after a failed one.
+func (s *Session) nextTryLocked(now time.Duration) time.Duration {
+	next := now + time.Second
+	for _, t := range []*trouble{s.trouble, s.denied} {
+		if t != nil {
+			next = max(next, t.until)
+		}
+	}
+	return next
+}
