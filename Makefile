@@ -67,7 +67,7 @@ soak: soak-simulation soak-processes ## both soaks; SECONDS=600 says how long th
 .PHONY: soak-simulation
 soak-simulation: ## as many new histories as fit into SECONDS (600), on every processor
 	$(call part,soak,failed=0; for n in $$(seq "$$(nproc)"); do \
-		go test ./internal/simulation -run '^TestSoak$$' -v -seconds $(SECONDS_EACH) -timeout 0 & done; \
+		go test ./internal/simulation -run '^TestSeeds$$' -v -seconds $(SECONDS_EACH) -timeout 0 & done; \
 		for job in $$(jobs -p); do wait "$$job" || failed=1; done; exit $$failed)
 
 .PHONY: mutants

@@ -1,4 +1,4 @@
-// Package machine is what a process gets from the machine that it runs on: the time and chance.
+// Package machine is what a process gets from the machine that it runs on: the time, chance and a name.
 //
 // There are two clocks. The wall clock can be wrong and can jump; the monotonic clock stands still
 // while a laptop sleeps. Neither alone can say whether a token or a lease has ended.

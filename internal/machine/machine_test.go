@@ -51,3 +51,14 @@ func TestIDsDiffer(t *testing.T) {
 	require.NotEqual(t, machine.ID(machine.Real{}), machine.ID(machine.Real{}))
 	require.Regexp(t, `^[0-9a-z]+$`, machine.ID(machine.Real{}))
 }
+
+func TestNameIsAFingerprint(t *testing.T) {
+	name := machine.Name(machine.Real{})
+	require.Regexp(t, `^[0-9a-f]{16}$`, name)
+	require.Equal(t, name, machine.Name(machine.Real{}))
+	require.Equal(t, "laptop", machine.Name(renamed{}))
+}
+
+type renamed struct{ machine.Real }
+
+func (renamed) Name() string { return "laptop" }

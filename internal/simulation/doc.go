@@ -15,7 +15,7 @@
 //
 //	go test ./internal/simulation -run Seeds -from 1 -seeds 5000   so many, one after the other
 //	go test ./internal/simulation -run Seeds -seed 4711 -v         one, step by step
-//	go test ./internal/simulation -run Soak -seconds 600 -timeout 0   as many as fit, where nobody was before
+//	go test ./internal/simulation -run Seeds -seconds 600 -timeout 0   as many as fit, where nobody was before
 //
 // A seed that fails prints itself, what was violated and the last steps. It fails in the same way again: there is
 // one processor (GOMAXPROCS), so that goroutines that become ready together run in one order, and no two things begin

@@ -180,7 +180,7 @@ func (j *judge) leasedLocked(p *process, old, now *record.Record) {
 		return
 	}
 	if now.Generation > old.Generation {
-		j.world.aside("BESIDE %s saves beside the lease of another", p.name)
+		j.world.aside("%s saves beside the lease of another", p.name)
 	}
 	switch {
 	case now.Lease == nil:

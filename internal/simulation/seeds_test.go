@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
@@ -18,7 +17,7 @@ var (
 	from    = flag.Uint64("from", 1, "the first seed that TestSeeds runs")
 	seeds   = flag.Uint64("seeds", 500, "how many seeds TestSeeds runs")
 	only    = flag.Uint64("seed", 0, "the one seed that TestSeeds runs, step by step with -v; 0: many")
-	seconds = flag.Int("seconds", 0, "how long TestSoak runs; 0: not at all")
+	seconds = flag.Int("seconds", 0, "how long TestSeeds runs new seeds; 0: it runs those of -from and -seeds")
 )
 
 func TestMain(m *testing.M) {
@@ -56,44 +55,28 @@ func fail(t *testing.T, seed uint64, got outcome) {
 		seed, got.ruling, strings.Join(last, "\n"), seed)
 }
 
+// TestSeeds runs the histories of seeds, one after the other: so many of them, or, with -seconds, as many as fit, from
+// one on that nobody has run before.
 func TestSeeds(t *testing.T) {
 	first, count := *from, *seeds
 	if underRace {
 		count /= 5
 	}
-	if *only != 0 {
+	more := func(n uint64) bool { return n < count }
+	switch {
+	case *only != 0:
 		first, count = *only, 1
+	case *seconds != 0:
+		first = uint64(time.Now().UnixNano()) ^ uint64(os.Getpid())<<20
+		until := time.Now().Add(time.Duration(*seconds) * time.Second)
+		more = func(uint64) bool { return time.Now().Before(until) }
 	}
-	for seed := first; seed < first+count; seed++ {
-		if got := run(t, seed); got.ruling != "" {
-			fail(t, seed, got)
+	n := uint64(0)
+	for ; more(n); n++ {
+		if got := run(t, first+n); got.ruling != "" {
+			fail(t, first+n, got)
 			return
 		}
 	}
-}
-
-// TestSoak runs seeds that nobody has run before for as long as it was told to.
-func TestSoak(t *testing.T) {
-	if *seconds == 0 {
-		t.Skip("without -seconds")
-	}
-	first, until := uint64(time.Now().UnixNano())^uint64(os.Getpid())<<20, time.Now().Add(time.Duration(*seconds)*time.Second)
-	seed := first
-	for ; time.Now().Before(until); seed++ {
-		if got := run(t, seed); got.ruling != "" {
-			fail(t, seed, got)
-			return
-		}
-	}
-	t.Logf("%d seeds from %d on", seed-first, first)
-}
-
-// TestSeedsReplay runs seeds twice: the second history is the first one, step by step.
-func TestSeedsReplay(t *testing.T) {
-	if underRace {
-		t.Skip("the race detector has goroutines run in a random order")
-	}
-	for seed := uint64(1); seed <= 30; seed++ {
-		require.Equal(t, run(t, seed).log, run(t, seed).log, "seed %d", seed)
-	}
+	t.Logf("%d seeds from %d on", n, first)
 }

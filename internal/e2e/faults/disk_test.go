@@ -3,7 +3,9 @@
 package faults_test
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -20,22 +22,26 @@ type disk struct {
 	folder string // of the store
 }
 
-// newDisk mounts one, for root. For others it is a folder, which can be closed to writing but not full.
+// newDisk mounts one, as root or through sudo, as what the end-to-end tests need is installed.
 func newDisk(t *testing.T) *disk {
 	t.Helper()
 	d := &disk{t: t, dir: t.TempDir()}
 	d.folder = filepath.Join(d.dir, "store")
-	if isRoot() {
-		if err := syscall.Mount("tmpfs", d.dir, "tmpfs", 0, "size=64k,mode=0700"); err != nil {
-			process.Missing(t, "the right to mount a file system")
-		}
-		t.Cleanup(func() { require.NoError(t, syscall.Unmount(d.dir, syscall.MNT_DETACH)) })
+	options := fmt.Sprintf("size=64k,mode=0700,uid=%d", os.Geteuid())
+	if err := asRoot("mount", "-t", "tmpfs", "-o", options, "tmpfs", d.dir); err != nil {
+		process.Missing(t, "the right to mount a file system")
 	}
+	t.Cleanup(func() { require.NoError(t, asRoot("umount", "--lazy", d.dir)) })
 	require.NoError(t, os.Mkdir(d.folder, 0o700))
 	return d
 }
 
-func isRoot() bool { return os.Geteuid() == 0 }
+func asRoot(command ...string) error {
+	if os.Geteuid() != 0 {
+		command = append([]string{"sudo", "-n"}, command...)
+	}
+	return exec.Command(command[0], command[1:]...).Run()
+}
 
 // fill leaves no page free.
 func (d *disk) fill() {
@@ -57,22 +63,12 @@ func (d *disk) empty() {
 
 func (d *disk) ballast() string { return filepath.Join(d.dir, "ballast") }
 
-// protect makes the disk read-only and returns how it says so.
-func (d *disk) protect() syscall.Errno {
+func (d *disk) protect() {
 	d.t.Helper()
-	if isRoot() {
-		require.NoError(d.t, syscall.Mount("", d.dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
-		return syscall.EROFS
-	}
-	require.NoError(d.t, os.Chmod(d.folder, 0o500))
-	return syscall.EACCES
+	require.NoError(d.t, asRoot("mount", "-o", "remount,ro", d.dir))
 }
 
 func (d *disk) unprotect() {
 	d.t.Helper()
-	if isRoot() {
-		require.NoError(d.t, syscall.Mount("", d.dir, "", syscall.MS_REMOUNT, ""))
-		return
-	}
-	require.NoError(d.t, os.Chmod(d.folder, 0o700))
+	require.NoError(d.t, asRoot("mount", "-o", "remount,rw", d.dir))
 }
