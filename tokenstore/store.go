@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 )
 
 // Version identifies one stored state of a key; the zero Version means "absent". A Version never
@@ -27,7 +28,7 @@ type Version string
 //     overwritten.
 //   - An error never contains a value or a version.
 //
-// Optional abilities are found by assertion: Lister, Waiter, Liveness.
+// Optional abilities are found by assertion: Lister, Waiter, Liveness, Prober, Expirer, Notifier.
 type Store interface {
 	// Load returns the value under key and its version, or an error that wraps ErrNotFound.
 	Load(ctx context.Context, key string) ([]byte, Version, error)
@@ -64,6 +65,30 @@ type Liveness interface {
 
 	// Held reports whether somebody alive holds the lock called name.
 	Held(ctx context.Context, name string) (bool, error)
+}
+
+// Prober is the optional ability of a Store to say whether it can keep anything, before a person is sent
+// through a login for it.
+type Prober interface {
+	// Probe returns nil if a Swap of a key that is absent would succeed as things stand, else the error
+	// of that Swap. It asks no person anything, and leaves nothing behind that Load or Keys would show.
+	Probe(ctx context.Context) error
+}
+
+// Expirer is the optional ability of a Store to let go of a value by itself.
+type Expirer interface {
+	// SwapUntil is Swap of a value that is of no use after until: from then on the Store may treat the
+	// key as absent. The zero time means never. What an earlier Swap or SwapUntil said is over.
+	SwapUntil(ctx context.Context, key string, old Version, value []byte, until time.Time) (Version, error)
+}
+
+// Notifier is the optional ability of a Store to tell what its operator should know and no error says:
+// a file that was open to others, a fallback that is in use.
+type Notifier interface {
+	// Notify has tell called with everything that is noticed until stop is called. key is the key that it
+	// is about, "" when it is about all of them; text says what it is and, if there is something to do,
+	// what to do. tell returns at once and calls no method of the Store.
+	Notify(tell func(key, text string)) (stop func())
 }
 
 var (
