@@ -51,7 +51,8 @@ type Pending struct {
 var ErrPending = errors.New("the callback does not belong to this login; begin it anew")
 
 // Start begins a login in a web backend: Config.RedirectURL is where the browser comes back to, and
-// whose handler calls Finish. It saves nothing.
+// whose handler calls Finish. It saves nothing; a store that cannot be read or written is an error here, before
+// the person is sent away.
 func (s *Session) Start(ctx context.Context, flow AuthCode) (*Pending, error) {
 	if s.client.tasks.isClosed() {
 		return nil, ErrClosed
@@ -59,7 +60,11 @@ func (s *Session) Start(ctx context.Context, flow AuthCode) (*Pending, error) {
 	if s.client.config.RedirectURL == "" {
 		return nil, s.client.fail("login", s.key, &ConfigError{"Config.RedirectURL", "is empty; Start needs the URL that the browser comes back to"})
 	}
-	p, err := s.begin(ctx, flow, s.client.config.RedirectURL)
+	err := s.probe(ctx)
+	var p *Pending
+	if err == nil {
+		p, err = s.begin(ctx, flow, s.client.config.RedirectURL)
+	}
 	if err != nil {
 		return nil, s.client.fail("login", s.key, err)
 	}

@@ -39,6 +39,7 @@ type Client struct {
 	skew     atomic.Int64 // nanoseconds that the server's clock is ahead of ours
 	tasks    tasks
 	events   events
+	deaf     func() // has the store tell its notices to this Client no more
 
 	mu       sync.Mutex
 	accounts map[string]weak.Pointer[account] // guarded by mu
@@ -72,6 +73,10 @@ func New(config Config) (*Client, error) {
 	}
 	c.metadata.flight = make(chan struct{}, 1)
 	c.tasks.start()
+	c.deaf = func() {}
+	if store, ok := c.store.(tokenstore.Notifier); ok && c.config.OnEvent != nil {
+		c.deaf = store.Notify(c.noticed)
+	}
 	return c, nil
 }
 
@@ -151,6 +156,7 @@ func (c *Client) Keys(ctx context.Context) iter.Seq2[string, error] {
 // gives them up and its error says what was left behind.
 func (c *Client) Close(ctx context.Context) error {
 	left := c.tasks.close(ctx)
+	c.deaf()
 	c.mu.Lock()
 	for _, pointer := range c.accounts {
 		if a := pointer.Value(); a != nil {

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/evergrant/evergrant/tokenstore"
 )
 
 // Event is something that happened to a grant. It holds no secret. Kind is one of
@@ -21,6 +23,7 @@ import (
 //	failed          a renewal has failed; Err says how. Requests go on while the access token lasts
 //	save failed     new tokens could not be saved: they are kept in memory and saved again
 //	saved           they are in the store after all, or outdone by what has happened to it since
+//	store           the store has something to tell its operator, in Reason: see tokenstore.Notifier
 //	login required  the session is of no use until a person logs in; Err says why. Told once for each resource
 type Event struct {
 	// Kind is one of the words above.
@@ -120,13 +123,31 @@ func (s *Session) happened(e Event) {
 	s.account.happened(e)
 }
 
-// happened queues e. Whoever calls it may hold locks: nobody else's code runs here.
+// happened tells e of an account.
 func (a *account) happened(e Event) {
-	c := a.client
+	e.Session = a.key
+	a.client.happened(e)
+}
+
+// noticed tells what the store says of one of the Client's keys, or of all keys.
+func (c *Client) noticed(key, text string) {
+	e := Event{Kind: "store", Reason: text}
+	if key != "" {
+		issuer, clientID, session, err := tokenstore.SplitKey(key)
+		if err != nil || issuer != c.issuer() || clientID != c.config.ClientID {
+			return // another Client over the same store hears it
+		}
+		e.Session = session
+	}
+	c.happened(e)
+}
+
+// happened queues e. Whoever calls it may hold locks: nobody else's code runs here.
+func (c *Client) happened(e Event) {
 	if c.config.OnEvent == nil {
 		return
 	}
-	e.Time, e.Issuer, e.Session = c.machine.Now().Wall, c.issuer(), a.key
+	e.Time, e.Issuer = c.machine.Now().Wall, c.issuer()
 	c.events.mu.Lock()
 	defer c.events.mu.Unlock()
 	if len(c.events.waiting) == eventsMost {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/tokenstore"
 )
 
 // Flow is a way in which a person logs in, in this process: Browser or Device. The flows of this
@@ -27,8 +28,8 @@ type loggedIn struct {
 
 // Login has a person log in through flow and saves the grant. It returns once the grant is durable, or
 // with an *Error: the server's refusal (access_denied when the person said no), ErrOtherSubject, the
-// context's error. A store that cannot be read is an error before the person is asked. The grant that was
-// there before stays until the new one is saved.
+// context's error. A store that cannot be read, or that says that it cannot be written (tokenstore.Prober),
+// is an error before the person is asked. The grant that was there before stays until the new one is saved.
 func (s *Session) Login(ctx context.Context, flow Flow) error {
 	if s.client.tasks.isClosed() {
 		return ErrClosed
@@ -40,8 +41,7 @@ func (s *Session) Login(ctx context.Context, flow Flow) error {
 }
 
 func (s *Session) login(ctx context.Context, flow Flow) error {
-	// A person does not log in for a store that is locked, absent or damaged.
-	if _, err := s.load(ctx); err != nil {
+	if err := s.probe(ctx); err != nil {
 		return err
 	}
 	got, err := flow.login(ctx, s)
@@ -53,4 +53,16 @@ func (s *Session) login(ctx context.Context, flow Flow) error {
 		got.tell(err)
 	}
 	return err
+}
+
+// probe looks whether the store is ready: a person does not log in for one that is locked, absent, full or
+// damaged.
+func (a *account) probe(ctx context.Context) error {
+	if _, err := a.load(ctx); err != nil {
+		return err
+	}
+	if store, ok := a.client.store.(tokenstore.Prober); ok {
+		return store.Probe(ctx)
+	}
+	return nil
 }

@@ -19,6 +19,7 @@ const (
 	pollFirst   = 10 * time.Millisecond
 	pollLocal   = 75 * time.Millisecond // the longest pause between looks at a store on this machine
 	pollRemote  = time.Second
+	keepEnded   = 24 * time.Hour // how long a grant that has ended can still say why
 )
 
 // errAgain says that somebody else has changed the record: the renewal starts again from the load.
@@ -55,8 +56,34 @@ func (a *account) swap(ctx context.Context, st state, r *record.Record) (state, 
 			return state{}, err
 		}
 	}
-	version, err := a.client.store.Swap(ctx, a.storeKey(), st.version, data)
+	var version tokenstore.Version
+	var err error
+	if store, ok := a.client.store.(tokenstore.Expirer); ok && r != nil {
+		version, err = store.SwapUntil(ctx, a.storeKey(), st.version, data, usefulUntil(r))
+	} else {
+		version, err = a.client.store.Swap(ctx, a.storeKey(), st.version, data)
+	}
 	return state{r, version}, err
+}
+
+// usefulUntil is when r is of no use any more, the mark that says why included; zero: not before a person
+// says so.
+func usefulUntil(r *record.Record) time.Time {
+	end := refreshExpiry(r)
+	if r.RefreshToken == "" {
+		for _, access := range r.Access {
+			if access.Expiry.IsZero() {
+				return time.Time{}
+			}
+			if access.Expiry.After(end) {
+				end = access.Expiry
+			}
+		}
+	}
+	if end.IsZero() {
+		return end
+	}
+	return end.Add(keepEnded)
 }
 
 // lease is the right, written into the record, to spend its refresh token. Writing it proves that
