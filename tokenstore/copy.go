@@ -1,0 +1,161 @@
+package tokenstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/record"
+)
+
+const (
+	copyLease = 15 * time.Second // as long as a renewal's
+	copyPause = 100 * time.Millisecond
+)
+
+// Copy moves every grant of from, which must be a Lister, into to: from files in the clear into a keychain,
+// say. A grant is never in use in both: Copy takes its lease, as a renewal does, so that nobody spends its
+// refresh token meanwhile; it then writes the grant into to and deletes it from from. It waits for renewals
+// under way. A program that goes on with from has to log in again, so let Copy run when the program starts,
+// over the stores that its Client then uses.
+//
+// Where to holds the same grant already, as after a Copy that was cut short, the newer state of it stays.
+// Where it holds another grant, neither is touched, and the error wraps ErrConflict: log out of one of the
+// two. The error joins what went wrong for single keys; all others have been moved. To run Copy again is safe.
+func Copy(ctx context.Context, from, to Store) error {
+	lister, ok := from.(Lister)
+	if !ok {
+		return fmt.Errorf("tokenstore: a %T cannot list its keys, so nothing can be copied from it: %w", from, errors.ErrUnsupported)
+	}
+	var keys []string // all at first: nothing is deleted from a list that is being read
+	var errs []error
+	for key, err := range lister.Keys(ctx, "") {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tokenstore: listing what is to be copied: %w", err))
+			break
+		}
+		keys = append(keys, key)
+	}
+	for _, key := range keys {
+		if err := move(ctx, from, to, key); err != nil {
+			errs = append(errs, fmt.Errorf("tokenstore: copying %q: %w", key, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// move moves the grant under key.
+func move(ctx context.Context, from, to Store, key string) error {
+	for {
+		l, err := claim(ctx, from, key)
+		if err != nil || l == nil {
+			return err
+		}
+		if err := put(ctx, to, key, l); err != nil {
+			l.release(ctx, from, key)
+			return err
+		}
+		_, err = from.Swap(ctx, key, l.version, nil)
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		// Who slept past the lease starts again: somebody may have gone on from there.
+	}
+}
+
+// claimed is a grant whose lease Copy has taken in the store that it leaves.
+type claimed struct {
+	attempt string
+	version Version
+	free    *record.Record // without the lease
+}
+
+// claim takes the lease of the grant under key once nobody holds it; nil: there is no grant any more.
+func claim(ctx context.Context, from Store, key string) (*claimed, error) {
+	var seen Version
+	var since time.Time
+	for {
+		data, version, err := from.Load(ctx, key)
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		r, err := record.Decode(data)
+		if err != nil {
+			return nil, err
+		}
+		if version != seen {
+			seen, since = version, time.Now()
+		}
+		if r.Lease == nil || time.Since(since) >= r.Lease.Length {
+			l, err := lease(ctx, from, key, version, r)
+			if !errors.Is(err, ErrConflict) {
+				return l, err
+			}
+			continue
+		}
+		select {
+		case <-time.After(copyPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// lease writes a lease over r.
+func lease(ctx context.Context, from Store, key string, version Version, r *record.Record) (*claimed, error) {
+	l := &claimed{attempt: rand.Text()}
+	leased := r.WithLease(record.Lease{Owner: "copy", Attempt: l.attempt, Length: copyLease, Since: time.Now().UTC()})
+	data, err := leased.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if l.version, err = from.Swap(ctx, key, version, data); err != nil {
+		return nil, err
+	}
+	l.free = leased.Clone()
+	l.free.Lease = nil
+	return l, nil
+}
+
+// release gives the grant back to those who use from. Without it they wait for the end of the lease.
+func (l *claimed) release(ctx context.Context, from Store, key string) {
+	if data, err := l.free.Encode(); err == nil {
+		_, _ = from.Swap(context.WithoutCancel(ctx), key, l.version, data)
+	}
+}
+
+// put writes the grant into to, unless to holds it already.
+func put(ctx context.Context, to Store, key string, l *claimed) error {
+	for {
+		old, version, err := to.Load(ctx, key)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if version != "" {
+			there, err := record.Decode(old)
+			switch {
+			case err != nil:
+				return err
+			case there.Lease != nil && there.Lease.Attempt == l.attempt:
+				return errors.New("both stores are the same place")
+			case there.Grant != l.free.Grant:
+				return fmt.Errorf("both stores hold a grant, log out of one of the two: %w", ErrConflict)
+			case there.Generation >= l.free.Generation:
+				return nil
+			}
+			l.free.Leases = max(l.free.Leases, there.Leases)
+		}
+		data, err := l.free.Encode()
+		if err != nil {
+			return err
+		}
+		if _, err = to.Swap(ctx, key, version, data); !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
