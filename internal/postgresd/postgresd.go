@@ -1,0 +1,235 @@
+// Package postgresd starts a PostgreSQL server of its own for a test or a benchmark, from Debian's package: in a temporary
+// folder, on a loopback port, behind a random password, and gone with the process that started it.
+//
+// Several tests of one binary share a server, which TestMain stops:
+//
+//	server, err := postgresd.Open()
+//
+// A test that restarts or breaks a server has one of its own: postgresd.Start(t).
+package postgresd
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// ErrNotInstalled says that there is no PostgreSQL on this machine.
+var ErrNotInstalled = errors.New("postgresd: PostgreSQL is not installed; on Debian: apt-get install postgresql")
+
+// patience is how long the server may take to start or to stop.
+const patience = 30 * time.Second
+
+// Server is a running PostgreSQL. Its methods are for one goroutine at a time.
+type Server struct {
+	programs string // the folder of initdb and postgres
+	dir      string
+	port     string
+	password string
+	settings []string
+	owner    *syscall.SysProcAttr
+	process  *exec.Cmd // nil: stopped
+	exited   chan struct{}
+}
+
+// Start is Open for one test, which the server ends with. Without PostgreSQL the test is skipped, or fails if
+// EVERGRANT_E2E is 1.
+func Start(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	s, err := Open(settings...)
+	Need(t, err)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// Need skips the test if err is ErrNotInstalled and EVERGRANT_E2E is not 1; any other error is the test's failure.
+func Need(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case errors.Is(err, ErrNotInstalled) && os.Getenv("EVERGRANT_E2E") != "1":
+		t.Skip(err)
+	case err != nil:
+		t.Fatal(err)
+	}
+}
+
+// Open makes a cluster and starts it, with settings such as "fsync=off" beside the defaults. It returns when the server
+// takes connections. Close stops it and removes all; if the process is killed, the server ends and its folder stays
+// in the system's folder for temporary files.
+func Open(settings ...string) (*Server, error) {
+	programs, err := find()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{programs: programs, password: rand.Text(), settings: settings}
+	if s.dir, err = os.MkdirTemp("", "postgresd"); err != nil {
+		return nil, err
+	}
+	if err := s.initialise(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	for range 5 { // somebody else may take the port meanwhile
+		if s.port, err = freePort(); err != nil {
+			break
+		}
+		if err = s.Continue(); err == nil {
+			return s, nil
+		}
+	}
+	return nil, errors.Join(err, s.Close())
+}
+
+// find returns the folder of the newest server's programs.
+func find() (string, error) {
+	installed, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil || len(installed) == 0 {
+		return "", ErrNotInstalled
+	}
+	version := func(program string) int {
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(program))))
+		return n
+	}
+	return filepath.Dir(slices.MaxFunc(installed, func(a, b string) int { return version(a) - version(b) })), nil
+}
+
+func freePort() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port, listener.Close()
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+func (s *Server) log() string  { return filepath.Join(s.dir, "log") }
+
+// initialise makes the cluster. PostgreSQL refuses to run as root, so root hands the folder to somebody else.
+func (s *Server) initialise() error {
+	owner, uid, err := unprivileged()
+	if err != nil {
+		return err
+	}
+	s.owner = owner
+	password := filepath.Join(s.dir, "password")
+	if err := os.WriteFile(password, []byte(s.password), 0o600); err != nil {
+		return err
+	}
+	if uid >= 0 {
+		if err := errors.Join(os.Chown(s.dir, uid, -1), os.Chown(password, uid, -1)); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	initdb := exec.CommandContext(ctx, filepath.Join(s.programs, "initdb"), "--pgdata="+s.data(), "--username=postgres",
+		"--auth=scram-sha-256", "--pwfile="+password, "--encoding=UTF8", "--locale=C", "--no-sync")
+	initdb.Dir, initdb.SysProcAttr = s.dir, s.owner
+	if output, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("postgresd: initdb: %w: %s", err, output)
+	}
+	return os.Remove(password)
+}
+
+// DSN returns the address of a database of the server, for its superuser; it stays the same when the server restarts.
+func (s *Server) DSN() string {
+	return fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%s/postgres?sslmode=disable", s.password, s.port)
+}
+
+// Address returns host:port of the server.
+func (s *Server) Address() string { return "127.0.0.1:" + s.port }
+
+// Continue starts a server that Stop or Kill has ended, over the same data, and returns when it takes connections.
+func (s *Server) Continue() error {
+	args := []string{"-D", s.data(), "-p", s.port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	process := exec.Command(filepath.Join(s.programs, "postgres"), args...)
+	process.Dir, process.SysProcAttr, process.Stdout, process.Stderr = s.dir, s.owner, log, log
+	if err := process.Start(); err != nil {
+		return fmt.Errorf("postgresd: %w", err)
+	}
+	s.process, s.exited = process, make(chan struct{})
+	go func(exited chan struct{}) {
+		_ = process.Wait()
+		close(exited)
+	}(s.exited)
+	if err := s.awaitReady(); err != nil {
+		return errors.Join(err, s.Kill())
+	}
+	return nil
+}
+
+// awaitReady looks at the line of the pid file in which the server says how it is.
+func (s *Server) awaitReady() error {
+	limit := time.After(patience)
+	for {
+		text, _ := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+		lines := strings.Split(string(text), "\n")
+		if len(lines) > 7 && lines[0] == strconv.Itoa(s.process.Process.Pid) && strings.TrimSpace(lines[7]) == "ready" {
+			return nil
+		}
+		select {
+		case <-s.exited:
+			return errors.New("postgresd: the server ended as it started: " + s.lastWords())
+		case <-limit:
+			return errors.New("postgresd: the server is not ready: " + s.lastWords())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// lastWords is the end of the server's log.
+func (s *Server) lastWords() string {
+	text, _ := os.ReadFile(s.log())
+	return string(text[max(0, len(text)-2000):])
+}
+
+// Stop ends the server in good order: connections are told and cut, everything is written.
+func (s *Server) Stop() error { return s.end(syscall.SIGINT) }
+
+// Kill ends the server as a crash would: what was promised is in its log of writes, nothing else.
+func (s *Server) Kill() error { return s.end(syscall.SIGQUIT) }
+
+// Restart is Stop and Continue.
+func (s *Server) Restart() error { return errors.Join(s.Stop(), s.Continue()) }
+
+func (s *Server) end(signal os.Signal) error {
+	if s.process == nil {
+		return nil
+	}
+	if err := s.process.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("postgresd: %w", err)
+	}
+	select {
+	case <-s.exited:
+		s.process = nil
+		return nil
+	case <-time.After(patience):
+		return errors.Join(errors.New("postgresd: the server does not end: "+s.lastWords()), s.process.Process.Kill())
+	}
+}
+
+// Close ends the server and removes its folder.
+func (s *Server) Close() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
