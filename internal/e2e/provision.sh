@@ -19,6 +19,7 @@ wanted=(
 	/usr/share/rubygems-integration/all/specifications/rails-[0-9]*.gemspec:ruby-rails
 	/usr/share/rubygems-integration/*/specifications/sqlite3-[0-9]*.gemspec:ruby-sqlite3
 	puma:puma
+	'/usr/lib/postgresql/*/bin/postgres:postgresql'
 )
 is_there() {
 	case $1 in
@@ -39,6 +40,11 @@ as_root() {
 apt() {
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >"$log" 2>&1
 }
+if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+	# Debian's package would start a server; the tests start their own.
+	as_root mkdir -p /etc/postgresql-common/createcluster.d
+	echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.d/no-server.conf >/dev/null
+fi
 if [ ${#missing[@]} -gt 0 ]; then
 	echo "installing ${missing[*]}"
 	log=$(mktemp)
