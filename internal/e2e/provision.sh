@@ -20,6 +20,7 @@ wanted=(
 	/usr/share/rubygems-integration/*/specifications/sqlite3-[0-9]*.gemspec:ruby-sqlite3
 	puma:puma
 	'/usr/lib/postgresql/*/bin/postgres:postgresql'
+	redis-server:redis-server
 )
 is_there() {
 	case $1 in
@@ -53,6 +54,9 @@ if [ ${#missing[@]} -gt 0 ]; then
 	apt install --yes --no-install-recommends "${missing[@]}" ||
 		{ apt update && apt install --yes --no-install-recommends "${missing[@]}"; } ||
 		{ cat "$log"; exit 1; }
+	if [[ " ${missing[*]} " == *" redis-server "* && -d /run/systemd/system ]]; then
+		as_root systemctl --quiet disable --now redis-server # the tests start their own
+	fi
 fi
 
 if ! node --eval 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
