@@ -3,10 +3,14 @@
 package client_test
 
 import (
+	"context"
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/tokenstore"
 )
 
 // TestTokenAtHandCostsNothing holds the way of a request through a session: an atomic load, no
@@ -21,6 +25,36 @@ func TestTokenAtHandCostsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}))
+}
+
+// idle is a store that counts what it is asked.
+type idle struct {
+	tokenstore.Store
+	asked atomic.Int64
+}
+
+func (s *idle) Load(ctx context.Context, key string) ([]byte, tokenstore.Version, error) {
+	s.asked.Add(1)
+	return s.Store.Load(ctx, key)
+}
+
+func (s *idle) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
+	s.asked.Add(1)
+	return s.Store.Swap(ctx, key, old, value)
+}
+
+func TestTokenAtHandTouchesNoStore(t *testing.T) {
+	s, store := newStrict(), &idle{Store: tokenstore.NewMemory()}
+	alice := open(t, s.config(store)).Session("alice")
+	require.NoError(t, alice.Adopt(t.Context(), s.grant()))
+	_, err := alice.Token(t.Context())
+	require.NoError(t, err)
+	before := store.asked.Load()
+	for range 1000 {
+		_, err := alice.Token(t.Context())
+		require.NoError(t, err)
+	}
+	require.Equal(t, before, store.asked.Load())
 }
 
 // TestRequestCostsThreeAllocations holds what a request costs beside the sending: the copy, and its header.
