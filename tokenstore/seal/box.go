@@ -23,8 +23,10 @@ func NewBox(key KeySource, former ...KeySource) (*Box, error) {
 		if source == nil {
 			return nil, errors.New("seal: a KeySource is nil")
 		}
-		if raw, isRaw := source.(rawKey); isRaw && len(raw.Reveal()) != keyLength {
-			return nil, fmt.Errorf("seal: RawKey needs %d bytes, not %d", keyLength, len(raw.Reveal()))
+		if checked, ok := source.(interface{ check() error }); ok {
+			if err := checked.check(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return box, nil

@@ -41,6 +41,14 @@ type rawKey struct{ secret.String }
 // Key implements KeySource.
 func (k rawKey) Key(context.Context, bool) ([]byte, error) { return []byte(k.Reveal()), nil }
 
+// check says what NewBox cannot accept.
+func (k rawKey) check() error {
+	if n := len(k.Reveal()); n != keyLength {
+		return fmt.Errorf("seal: RawKey needs %d bytes, not %d", keyLength, n)
+	}
+	return nil
+}
+
 // ask returns the key of source, nil if there is none.
 func ask(ctx context.Context, source KeySource, create bool) ([]byte, error) {
 	key, err := source.Key(ctx, create)
