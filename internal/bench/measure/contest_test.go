@@ -1,0 +1,58 @@
+package measure_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/internal/bench/measure"
+)
+
+func TestContestTakesTurns(t *testing.T) {
+	var order strings.Builder
+	last := ""
+	way := func(name string, d time.Duration) measure.Way {
+		return measure.Way{Name: name, Do: func() error {
+			if last != name {
+				order.WriteString(name)
+			}
+			last = name
+			for began := time.Now(); time.Since(began) < d; {
+			}
+			return nil
+		}}
+	}
+	results, err := measure.Contest(4, time.Millisecond, way("a", 10*time.Microsecond), way("b", 100*time.Microsecond))
+	require.NoError(t, err)
+	require.Equal(t, "ababa", order.String(), "the second round begins with the other way, which has just had its turn")
+	require.Len(t, results, 2)
+	for i, least := range []time.Duration{10 * time.Microsecond, 100 * time.Microsecond} {
+		r := results[i]
+		require.GreaterOrEqual(t, r.Min, least)
+		require.LessOrEqual(t, r.Min, r.Median)
+		require.LessOrEqual(t, r.Median, r.Max)
+	}
+}
+
+func TestContestFailsWithTheWork(t *testing.T) {
+	broken := errors.New("broken")
+	_, err := measure.Contest(1, time.Millisecond, measure.Way{Name: "a", Do: func() error { return broken }})
+	require.ErrorIs(t, err, broken)
+}
+
+func TestTable(t *testing.T) {
+	var out strings.Builder
+	measure.Table(&out, []string{"x", "y"}, [][]string{{"1", "2"}})
+	require.Equal(t, "| x | y |\n| --- | --- |\n| 1 | 2 |\n", out.String())
+}
+
+func TestShow(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"999 ns": 999, "9999 ns": 9999, "10 µs": 10_000, "1.23 ms": 1_234_000, "123 µs": 123_456, "12.3 ms": 12_345_678,
+	} {
+		require.Equal(t, want, measure.Show(d))
+	}
+}
