@@ -1,0 +1,2 @@
+// Package redisstore keeps grants in Redis or Valkey.
+package redisstore

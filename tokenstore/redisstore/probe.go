@@ -1,0 +1,48 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+
+	"github.com/evergrant/evergrant/tokenstore/seal"
+)
+
+// Probe implements tokenstore.Prober: it writes a value and deletes it again, in one step that nobody sees. On a cluster
+// it asks the one server that a random key belongs to.
+func (s *Store) Probe(ctx context.Context) error {
+	if s.box != nil {
+		if err := s.box.Probe(ctx); err != nil && !errors.Is(err, seal.ErrNoKey) {
+			return s.fail(ctx, "probe", "", err)
+		}
+	}
+	name := s.prefix + "probe " + rand.Text()
+	if err := s.swap(ctx, command{probeScript, name, []any{"evergrant"}}); err != nil {
+		return s.fail(ctx, "probe", "", err)
+	}
+	s.advise(ctx)
+	return nil
+}
+
+// advise posts what in the server's settings costs grants. A server that may not be asked, or is slow, is not.
+func (s *Store) advise(ctx context.Context) {
+	reply, err := s.ask(ctx, s.client, "INFO")
+	text, isText := reply.(string)
+	if err != nil || !isText {
+		return
+	}
+	settings := make(map[string]string)
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		settings[name] = value
+	}
+	if policy := settings["maxmemory_policy"]; settings["maxmemory"] != "0" && policy != "noeviction" && policy != "" {
+		s.Post("", "redisstore: when its memory is full this Redis removes grants (maxmemory-policy "+policy+
+			"), and persons have to log in anew: set the policy to noeviction")
+	}
+	if settings["aof_enabled"] == "0" {
+		s.Post("", "redisstore: this Redis keeps no append-only file: after a restart grants are gone or, worse, old, "+
+			"and a server that detects reuse ends a grant whose old refresh token comes back: set appendonly yes and appendfsync always")
+	}
+}
