@@ -34,6 +34,7 @@ import (
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 	"github.com/evergrant/evergrant/transport"
 )
 
@@ -800,7 +801,7 @@ func damagedStores(t *testing.T, seen sight) {
 	key := []byte("SENTINEL-of-the-sealing-key-0123")
 	sealed := func(x *trial, key []byte, dir string) tokenstore.Store {
 		x.vault.note("sealing key", string(key))
-		options := file.Options{Key: file.RawKey(key)}
+		options := file.Options{Key: seal.RawKey(key)}
 		store, err := file.New(dir, options)
 		require.NoError(x.t, err)
 		x.show(options)

@@ -8,6 +8,7 @@ import (
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 )
 
 // place is where the grant lives. Each life of the program opens it anew.
@@ -27,7 +28,7 @@ func newPlace(kind string) (*place, error) {
 		}
 		key := make([]byte, 32) // a program keeps its key apart from the folder, or uses the keychain
 		rand.Read(key)
-		open := func() (tokenstore.Store, error) { return file.New(dir, file.Options{Key: file.RawKey(key)}) }
+		open := func() (tokenstore.Store, error) { return file.New(dir, file.Options{Key: seal.RawKey(key)}) }
 		return &place{"sealed files under " + dir, open, func() { os.RemoveAll(dir) }}, nil
 	case "keychain":
 		open := func() (tokenstore.Store, error) {

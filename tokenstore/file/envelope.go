@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,16 +17,16 @@ import (
 //	evergrant grant 1
 //	key "https:%2F%2Fop.example/client/session"
 //	version 5TX2…
-//	sealed AES-256-GCM 0f3c…       or    plain SHA-256 77ab…
+//	sealed       or    plain SHA-256 77ab…
 //
-// A sealed value is nonce, ciphertext and tag; the head is the associated data. The last word is the
-// id of the key, so that a wrong key is told from a damaged file. In the clear it is the value's hash.
+// A sealed value is what package seal makes of it, bound to the head. In the clear the last word of the
+// head is the value's hash.
 const (
 	format     = "evergrant grant "
 	formatNow  = format + "1"
 	wordKey    = "key "
 	wordAt     = "version "
-	wordSealed = "sealed AES-256-GCM "
+	wordSealed = "sealed"
 	wordPlain  = "plain SHA-256 "
 )
 
@@ -34,21 +35,17 @@ type envelope struct {
 	key     string
 	version tokenstore.Version
 	sealed  bool
-	id      string // of the sealing key, or the hash of a plain value
+	hash    string // of a plain value
 	head    []byte // all four lines
 	body    []byte
 }
 
-// encodeHead returns the four lines.
-func (e envelope) encodeHead() []byte {
-	word := wordPlain
-	if e.sealed {
-		word = wordSealed
-	}
+// head returns the first four lines of a file. last is the fourth.
+func head(key string, version tokenstore.Version, last string) []byte {
 	return []byte(formatNow + "\n" +
-		wordKey + strconv.QuoteToASCII(e.key) + "\n" +
-		wordAt + string(e.version) + "\n" +
-		word + e.id)
+		wordKey + strconv.QuoteToASCII(key) + "\n" +
+		wordAt + string(version) + "\n" +
+		last)
 }
 
 // join puts head and body together.
@@ -63,29 +60,25 @@ func parse(data []byte) (envelope, error) {
 	e.head, e.body, found = bytes.Cut(data, []byte("\n\n"))
 	lines := strings.Split(string(e.head), "\n")
 	if strings.HasPrefix(lines[0], format) && lines[0] != formatNow {
-		return e, fmt.Errorf("it was written by a newer version of the program: update this one")
+		return e, errors.New("it was written by a newer version of the program: update this one")
 	}
 	if !found || len(lines) != 4 || lines[0] != formatNow {
 		return e, damaged("it is no file of this store")
 	}
 	quoted, hasKey := strings.CutPrefix(lines[1], wordKey)
 	version, hasVersion := strings.CutPrefix(lines[2], wordAt)
-	id, isPlain := strings.CutPrefix(lines[3], wordPlain)
-	if !isPlain {
-		id, e.sealed = strings.CutPrefix(lines[3], wordSealed)
-	}
+	hash, isPlain := strings.CutPrefix(lines[3], wordPlain)
+	e.sealed = lines[3] == wordSealed
 	key, err := strconv.Unquote(quoted)
 	if !hasKey || !hasVersion || version == "" || err != nil || !isPlain && !e.sealed {
 		return e, damaged("its head is not as it was written")
 	}
-	e.key, e.version, e.id = key, tokenstore.Version(version), id
+	e.key, e.version, e.hash = key, tokenstore.Version(version), hash
 	return e, nil
 }
 
-// damaged says what is wrong, and what a person can do.
-func damaged(what string) error {
-	return fmt.Errorf("%w: %s; delete the file to log in anew", tokenstore.ErrDamaged, what)
-}
+// damaged says what is wrong.
+func damaged(what string) error { return fmt.Errorf("%w: %s", tokenstore.ErrDamaged, what) }
 
 func hash(value []byte) string {
 	sum := sha256.Sum256(value)

@@ -6,58 +6,78 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/evergrant/evergrant/internal/lockfile"
 	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/tokenstore/internal/durable"
 	"github.com/evergrant/evergrant/tokenstore/internal/keyname"
+	"github.com/evergrant/evergrant/tokenstore/internal/notice"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 )
 
-// Options says how a Store keeps what it is given: exactly one field is set.
+// Options says how a Store keeps what it is given: either Key or Plaintext is set.
 type Options struct {
-	// Key gives the key that seals the values: RawKey, a *keychain.Store, or a source of your own.
-	// Nil: Plaintext must be set.
-	Key KeySource
+	// Key gives the key that seals the values: seal.RawKey, seal.Passphrase, a *keychain.Store, or a
+	// source of your own. Nil: Plaintext must be set.
+	Key seal.KeySource
+
+	// Former give keys that open but do not seal: those that were Key once and, while programs change
+	// over one after the other, the one that will be. Empty: none.
+	Former []seal.KeySource
 
 	// Plaintext says that the values, refresh tokens among them, may lie in the clear, behind nothing
 	// but the file's mode. False: Key must be set.
 	Plaintext bool
 }
 
-// Store is a tokenstore.Store in a folder. It is a Lister and a Liveness too, and safe for concurrent
-// use by goroutines and processes.
+// ErrLocalLocks says that the folder lies on a file system whose locks do not reach all machines that
+// may use it. The text around it names the file system; a folder on a local disk is the way out.
+var ErrLocalLocks = lockfile.ErrLocal
+
+// Store is a tokenstore.Store in a folder. It is a Lister, a Liveness, a Prober and a Notifier too, and
+// safe for concurrent use by goroutines and processes.
 type Store struct {
-	dir    string
-	key    KeySource // nil: plain text
-	locks  [16]*lockfile.Lock
-	living lockfile.Living
+	dir     string
+	box     *seal.Box // nil: plain text
+	locks   [16]*lockfile.Lock
+	living  lockfile.Living
+	checked atomic.Pointer[fs.FileInfo] // the folder whose file system was last found good
+	board   notice.Board
 }
 
 var (
 	_ tokenstore.Store    = (*Store)(nil)
 	_ tokenstore.Lister   = (*Store)(nil)
 	_ tokenstore.Liveness = (*Store)(nil)
+	_ tokenstore.Prober   = (*Store)(nil)
+	_ tokenstore.Notifier = (*Store)(nil)
 )
 
 // New makes a Store in the folder dir, which belongs to it alone. The folder is made by the first
-// Swap, so a folder that cannot be written to fails there.
+// Swap, so a folder that cannot be written to fails there, or in Probe.
 func New(dir string, options Options) (*Store, error) {
-	switch raw, isRaw := options.Key.(rawKey); {
+	switch {
 	case dir == "":
 		return nil, errors.New("file: dir is empty: name a folder of the program's own")
 	case options.Key == nil && !options.Plaintext:
 		return nil, errors.New("file: Options.Key is nil: set it to seal what is stored, or set Options.Plaintext to leave it in the clear")
-	case options.Key != nil && options.Plaintext:
-		return nil, errors.New("file: Options.Key and Options.Plaintext exclude each other: set one of them")
-	case isRaw && len(raw.Reveal()) != keyLength:
-		return nil, fmt.Errorf("file: Options.Key: RawKey needs %d bytes, not %d", keyLength, len(raw.Reveal()))
+	case options.Plaintext && (options.Key != nil || len(options.Former) > 0):
+		return nil, errors.New("file: Options.Plaintext excludes Options.Key and Options.Former: set one or the other")
 	}
 	dir, err := filepath.Abs(dir) // the program may change its folder later
 	if err != nil {
 		return nil, fmt.Errorf("file: the folder cannot be found: %w", err)
 	}
-	s := &Store{dir: dir, key: options.Key, living: lockfile.NewLiving(dir)}
+	s := &Store{dir: dir, living: lockfile.NewLiving(dir)}
+	if !options.Plaintext {
+		if s.box, err = seal.NewBox(options.Key, options.Former...); err != nil {
+			return nil, fmt.Errorf("file: Options.Key and Options.Former: %w", err)
+		}
+	}
 	for i := range s.locks {
 		s.locks[i] = lockfile.New(filepath.Join(dir, "lock-"+strconv.FormatInt(int64(i), 16)))
 	}
@@ -67,6 +87,13 @@ func New(dir string, options Options) (*Store, error) {
 // Load implements tokenstore.Store.
 func (s *Store) Load(ctx context.Context, key string) ([]byte, tokenstore.Version, error) {
 	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	_, err := guardFolder(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", tokenstore.ErrNotFound
+	}
+	if err != nil {
 		return nil, "", err
 	}
 	value, version, err := s.read(ctx, key)
@@ -81,7 +108,7 @@ func (s *Store) Swap(ctx context.Context, key string, old tokenstore.Version, va
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	if err := makeFolder(s.dir); err != nil {
+	if err := s.makeFolder(); err != nil {
 		return "", err
 	}
 	release, err := s.lock(key).Acquire(ctx)
@@ -96,16 +123,19 @@ func (s *Store) Swap(ctx context.Context, key string, old tokenstore.Version, va
 	case current != old:
 		return "", tokenstore.ErrConflict
 	case len(value) > 0:
-		return s.write(ctx, key, value)
+		return s.write(ctx, key, value, current == "")
 	case current == "":
 		return "", nil
 	}
-	return "", remove(ctx, s.path(key))
+	if err := durable.Remove(ctx, s.path(key)); err != nil {
+		return "", fmt.Errorf("file: a grant cannot be deleted: %w", err)
+	}
+	return "", nil
 }
 
 // Hold implements tokenstore.Liveness.
 func (s *Store) Hold(ctx context.Context, name string) (release func(), err error) {
-	if err := makeFolder(s.dir); err != nil {
+	if err := s.makeFolder(); err != nil {
 		return nil, err
 	}
 	return s.living.Hold(ctx, name)
@@ -115,6 +145,9 @@ func (s *Store) Hold(ctx context.Context, name string) (release func(), err erro
 func (s *Store) Held(ctx context.Context, name string) (bool, error) {
 	return s.living.Held(ctx, name)
 }
+
+// Notify implements tokenstore.Notifier: it tells of files that were open to others.
+func (s *Store) Notify(tell func(key, text string)) (stop func()) { return s.board.Notify(tell) }
 
 // They keep a grant's file apart from the other files of the folder, and its name from those that
 // Windows reserves.
@@ -138,33 +171,27 @@ func (s *Store) lock(key string) *lockfile.Lock {
 // read returns the value under key, and the zero Version if there is none.
 func (s *Store) read(ctx context.Context, key string) ([]byte, tokenstore.Version, error) {
 	path := s.path(key)
-	data, err := readFile(ctx, path)
-	if err != nil || data == nil {
+	e, found, err := s.readFile(ctx, path)
+	if err != nil || !found {
 		return nil, "", err
 	}
-	e, err := parse(data)
-	if err == nil && e.key != key {
-		err = fmt.Errorf("%w: it is the file of another key", tokenstore.ErrDamaged)
-	}
-	var value []byte
-	if err == nil {
-		value, err = s.open(ctx, e)
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("file: %s: %w", path, err)
-	}
-	return value, e.version, nil
+	value, err := s.open(ctx, path, key, e)
+	return value, e.version, err
 }
 
 // write puts value under key; the caller holds the key's lock.
-func (s *Store) write(ctx context.Context, key string, value []byte) (tokenstore.Version, error) {
-	e := envelope{key: key, version: tokenstore.Version(rand.Text())}
-	data, err := s.seal(ctx, e, value)
+func (s *Store) write(ctx context.Context, key string, value []byte, isNew bool) (tokenstore.Version, error) {
+	version := tokenstore.Version(rand.Text())
+	data, err := s.seal(ctx, key, version, value)
 	if err != nil {
 		return "", err
 	}
-	if err := writeFile(ctx, s.path(key), data); err != nil {
-		return "", err
+	err = durable.Write(ctx, s.path(key), data, isNew)
+	if errors.Is(err, fs.ErrExist) && isNew {
+		return "", tokenstore.ErrConflict
 	}
-	return e.version, nil
+	if err != nil {
+		return "", fmt.Errorf("file: a grant cannot be written: %w", err)
+	}
+	return version, nil
 }

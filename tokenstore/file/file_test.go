@@ -13,6 +13,7 @@ import (
 
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 	"github.com/evergrant/evergrant/tokenstore/storetest"
 )
 
@@ -25,7 +26,7 @@ func open(t testing.TB, dir string, options file.Options) *file.Store {
 
 func sealed(t testing.TB, dir string) *file.Store {
 	t.Helper()
-	return open(t, dir, file.Options{Key: file.RawKey(sealing)})
+	return open(t, dir, file.Options{Key: seal.RawKey(sealing)})
 }
 
 func plain(t testing.TB, dir string) *file.Store {
@@ -65,7 +66,7 @@ func TestContract(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	key := file.RawKey(sealing)
+	key := seal.RawKey(sealing)
 	for name, c := range map[string]struct {
 		dir     string
 		options file.Options
@@ -73,9 +74,9 @@ func TestNewRefuses(t *testing.T) {
 		"neither":   {"d", file.Options{}},
 		"both":      {"d", file.Options{Key: key, Plaintext: true}},
 		"no folder": {"", file.Options{Key: key}},
-		"no key":    {"d", file.Options{Key: file.RawKey(nil)}},
-		"short key": {"d", file.Options{Key: file.RawKey(sealing[:16])}},
-		"long key":  {"d", file.Options{Key: file.RawKey(append(sealing, 0))}},
+		"no key":    {"d", file.Options{Key: seal.RawKey(nil)}},
+		"short key": {"d", file.Options{Key: seal.RawKey(sealing[:16])}},
+		"long key":  {"d", file.Options{Key: seal.RawKey(append(sealing, 0))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := file.New(c.dir, c.options)

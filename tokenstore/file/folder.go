@@ -2,138 +2,119 @@ package file
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
+
+	"github.com/evergrant/evergrant/internal/lockfile"
+	"github.com/evergrant/evergrant/tokenstore/internal/durable"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 )
 
-// patience is how long an operation is repeated that another process is in the way of for a moment.
-const patience = 2 * time.Second
-
-// makeFolder makes dir and what is missing above it, durably, and closes it to other people's writing.
-func makeFolder(dir string) error {
-	if err := makeMissing(dir); err != nil {
-		return fmt.Errorf("file: the folder cannot be made: %w", err)
-	}
-	return guardFolder(dir)
-}
-
-func makeMissing(dir string) error {
-	_, err := os.Stat(dir)
-	parent := filepath.Dir(dir)
-	if !errors.Is(err, fs.ErrNotExist) || parent == dir {
+// Probe implements tokenstore.Prober: it makes the folder, takes a lock there, writes 16 KiB and deletes
+// them. A key that is had from a tokenstore.Prober, as the keychain is, is probed and not fetched.
+func (s *Store) Probe(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := makeMissing(parent); err != nil {
+	if err := s.makeFolder(); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.probeKey(ctx); err != nil {
 		return err
 	}
-	return syncFolder(parent)
-}
-
-// readFile returns what is in the file at path, nil if there is none.
-func readFile(ctx context.Context, path string) ([]byte, error) {
-	var f *os.File
-	err := patiently(ctx, func() (err error) {
-		f, err = os.Open(path)
-		return err
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	release, err := s.locks[0].Acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("file: a grant cannot be read: %w", err)
+		return fmt.Errorf("file: %w", err)
 	}
-	defer f.Close()
-	if err := guardFolder(filepath.Dir(path)); err != nil {
-		return nil, err
-	}
-	if err := guardFile(f); err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return nil, fmt.Errorf("file: a grant cannot be read: %w", err)
-	}
-	return data, nil // never nil: io.ReadAll starts with an empty slice
-}
-
-// writeFile puts data durably into the file at path. The caller is the only one who writes there, so
-// the temporary file has a fixed name, and one that is found is that of a dead writer.
-func writeFile(ctx context.Context, path string, data []byte) (err error) {
-	temporary := path + ".tmp"
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temporary)
-			err = fmt.Errorf("file: a grant cannot be written: %w", err)
-		}
-	}()
-	f, err := create(ctx, temporary)
-	if err != nil {
+	release()
+	data := make([]byte, 16<<10)
+	if _, err := rand.Read(data); err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return err
-	}
-	if err := patiently(ctx, func() error { return os.Rename(temporary, path) }); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-// create makes the temporary file, new and empty.
-func create(ctx context.Context, path string) (f *os.File, err error) {
-	err = patiently(ctx, func() (err error) {
-		if err = os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		return err
-	})
-	return f, err
-}
-
-// remove deletes the file at path durably, with what a dead writer left beside it.
-func remove(ctx context.Context, path string) error {
-	for _, name := range []string{path + ".tmp", path} {
-		err := patiently(ctx, func() error { return os.Remove(name) })
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("file: a grant cannot be deleted: %w", err)
-		}
-	}
-	if err := syncFolder(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("file: a grant cannot be deleted: %w", err)
+	if err := durable.Try(ctx, filepath.Join(s.dir, "probe-"+rand.Text()+durable.Suffix), data); err != nil {
+		return fmt.Errorf("file: the folder %s cannot be written to: %w", s.dir, err)
 	}
 	return nil
 }
 
-// patiently repeats act while another process is in its way, until ctx or the patience ends.
-func patiently(ctx context.Context, act func() error) error {
-	began := time.Now()
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		err := act()
-		if err == nil || !isMomentary(err) || time.Since(began) > patience {
-			return err
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%w: %w", ctx.Err(), err)
-		}
+func (s *Store) probeKey(ctx context.Context) error {
+	if s.box == nil {
+		return nil
 	}
+	err := s.box.Probe(ctx)
+	if errors.Is(err, seal.ErrNoKey) {
+		return s.losesNothing(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("file: %w", err)
+	}
+	return nil
+}
+
+// makeFolder makes the folder if it is missing, and checks that grants may lie there.
+func (s *Store) makeFolder() error {
+	info, err := guardFolder(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := durable.MakeFolder(s.dir); err != nil {
+			return fmt.Errorf("file: the folder cannot be made: %w", err)
+		}
+		info, err = guardFolder(s.dir)
+	}
+	if err != nil {
+		return err
+	}
+	return s.checkLocks(info)
+}
+
+// checkLocks refuses a file system whose locks are not worth anything. That is looked up again only when
+// another folder has come to lie there, for instance by a mount.
+func (s *Store) checkLocks(info fs.FileInfo) error {
+	if checked := s.checked.Load(); checked != nil && os.SameFile(info, *checked) {
+		return nil
+	}
+	if err := lockfile.CheckFolder(s.dir); err != nil {
+		return fmt.Errorf("file: %w", err)
+	}
+	s.checked.Store(&info)
+	return nil
+}
+
+// readFile takes apart the file at path; found is false if there is none. A file that is open to others
+// is closed, and the listeners are told.
+func (s *Store) readFile(ctx context.Context, path string) (e envelope, found bool, err error) {
+	data, was, err := readFile(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return e, false, nil
+	}
+	if err != nil {
+		return e, false, fmt.Errorf("file: a grant cannot be read: %w", err)
+	}
+	e, err = parse(data)
+	if was&0o077 != 0 {
+		s.board.Post(e.key, fmt.Sprintf("file: %s was open to others (%v) and is closed now (0600): if somebody may have read it, log out and in again", path, was))
+	}
+	return e, err == nil, about(path, err)
+}
+
+// readFile returns what is in the file at path, and the mode that it had.
+func readFile(ctx context.Context, path string) (data []byte, was fs.FileMode, err error) {
+	var f *os.File
+	err = durable.Patiently(ctx, func() (err error) {
+		f, err = os.OpenFile(path, readFlags, 0)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	if was, err = guardFile(f); err != nil {
+		return nil, 0, err
+	}
+	data, err = io.ReadAll(f)
+	return data, was, err
 }

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/evergrant/evergrant/tokenstore/internal/keyname"
 )
 
 // Keys implements tokenstore.Lister. It reads the heads of the files without opening their seals, so
@@ -28,7 +26,7 @@ func (s *Store) Keys(ctx context.Context, prefix string) iter.Seq2[string, error
 				errs = append(errs, err)
 				break
 			}
-			key, found, err := s.keyOf(ctx, name)
+			key, found, err := s.keyOf(ctx, filepath.Join(s.dir, name))
 			errs = append(errs, err)
 			if found && strings.HasPrefix(key, prefix) && !yield(key, nil) {
 				return
@@ -40,27 +38,28 @@ func (s *Store) Keys(ctx context.Context, prefix string) iter.Seq2[string, error
 	}
 }
 
-// keyOf returns the key of the file called name; found is false if it is gone or damaged.
-func (s *Store) keyOf(ctx context.Context, name string) (key string, found bool, err error) {
-	path := filepath.Join(s.dir, name)
-	data, err := readFile(ctx, path)
-	if err != nil || data == nil {
+// keyOf returns the key of the file at path; found is false if it is gone or damaged.
+func (s *Store) keyOf(ctx context.Context, path string) (key string, found bool, err error) {
+	e, found, err := s.readFile(ctx, path)
+	if err != nil || !found {
 		return "", false, err
 	}
-	e, err := parse(data)
-	if err == nil && filePrefix+keyname.Escape(e.key)+fileSuffix != name {
-		err = damaged("its name is not that of its key")
-	}
-	if err != nil {
-		return "", false, fmt.Errorf("file: %s: %w", path, err)
+	if s.path(e.key) != path {
+		return "", false, about(path, damaged("its name is not that of its key"))
 	}
 	return e.key, true, nil
 }
 
 // names returns the names of the grants' files.
 func (s *Store) names() ([]string, error) {
+	if _, err := guardFolder(s.dir); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, err
+	}
 	entries, err := os.ReadDir(s.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return nil, fmt.Errorf("file: the folder cannot be listed: %w", err)
 	}
 	var names []string

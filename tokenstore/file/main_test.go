@@ -18,6 +18,7 @@ import (
 
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 )
 
 // childEnv, when set, makes the test binary another process over the folder that it names: "JOB:DIR".
@@ -27,6 +28,7 @@ var jobs = map[string]func(context.Context, *file.Store) error{
 	"churn":     churn,
 	"increment": func(ctx context.Context, s *file.Store) error { return increment(ctx, s, perProcess) },
 	"full":      writeToFullDisk,
+	"network":   useNetworkFolder,
 }
 
 func TestMain(m *testing.M) {
@@ -35,7 +37,7 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 		return
 	}
-	store, err := file.New(childDir(), file.Options{Key: file.RawKey(sealing)})
+	store, err := file.New(childDir(), file.Options{Key: seal.RawKey(sealing)})
 	if err == nil {
 		err = jobs[job](context.Background(), store)
 	}

@@ -3,65 +3,60 @@
 package file
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
 )
 
-// guardFolder sees to it that only its owner can write to dir: whoever else can, could put a file of
-// theirs in the place of a grant.
-func guardFolder(dir string) error {
+// readFlags open a grant. Whoever follows a link in its place would close another file to others, and
+// whoever opens a pipe there would hang.
+const readFlags = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
+// guardFolder refuses a folder that others can write to: they could put a file of theirs in the place of
+// a grant, or have done so already, so that closing it would be no help.
+func guardFolder(dir string) (fs.FileInfo, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
-		return fmt.Errorf("file: the folder cannot be used: %w", err)
+		return nil, fmt.Errorf("file: the folder cannot be used: %w", err)
 	}
 	mode := info.Mode()
 	switch {
 	case !info.IsDir():
-		return fmt.Errorf("file: %s is no folder: %w", dir, fs.ErrInvalid)
-	case mode&0o022 == 0:
-		return nil
-	case mode&fs.ModeSticky != 0:
-		return fmt.Errorf("file: the folder %s is shared with others: name a folder of the program's own in it: %w", dir, fs.ErrPermission)
+		return nil, fmt.Errorf("file: %s is no folder: %w", dir, fs.ErrInvalid)
+	case isForeign(info):
+		return nil, fmt.Errorf("file: the folder %s belongs to another user: name one of the program's own, in it if need be: %w", dir, fs.ErrPermission)
+	case mode&0o022 != 0 && mode&fs.ModeSticky != 0:
+		return nil, fmt.Errorf("file: the folder %s is shared with others: name a folder of the program's own in it: %w", dir, fs.ErrPermission)
+	case mode&0o022 != 0:
+		return nil, fmt.Errorf("file: others can write to the folder %s (%v): see that all in it is yours, then chmod 700 it, or name a folder of the program's own in it: %w", dir, mode, fs.ErrPermission)
 	}
-	if err := os.Chmod(dir, mode&^0o022); err != nil {
-		return fmt.Errorf("file: others can write to the folder, take that right away (chmod 700): %w", err)
-	}
-	return nil
+	return info, nil
 }
 
-// guardFile sees to it that only its owner can read f.
-func guardFile(f *os.File) error {
+// guardFile sees to it that only its owner, who is the user of this process, can use f. It returns the
+// mode that f had.
+func guardFile(f *os.File) (was fs.FileMode, err error) {
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("file: a grant cannot be read: %w", err)
+		return 0, err
 	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("file: %s is no regular file: %w", f.Name(), fs.ErrInvalid)
-	}
-	if info.Mode()&0o077 == 0 {
-		return nil
+	switch was = info.Mode(); {
+	case !was.IsRegular():
+		return 0, fmt.Errorf("%s is no regular file: %w", f.Name(), fs.ErrInvalid)
+	case isForeign(info):
+		return 0, fmt.Errorf("%s belongs to another user: delete it to log in anew: %w", f.Name(), fs.ErrPermission)
+	case was&0o077 == 0:
+		return was, nil
 	}
 	if err := f.Chmod(0o600); err != nil {
-		return fmt.Errorf("file: others can read a grant, take that right away (chmod 600): %w", err)
+		return 0, fmt.Errorf("others can use it, take that right away (chmod 600): %w", err)
 	}
-	return nil
+	return was, nil
 }
 
-// syncFolder makes the names in dir durable, where the file system can.
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
-	return nil
+// isForeign reports whether what info describes belongs to somebody else than the user of this process.
+func isForeign(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int64(stat.Uid) != int64(os.Geteuid())
 }
-
-// isMomentary reports whether err is gone in a moment. Unix knows no such errors.
-func isMomentary(error) bool { return false }

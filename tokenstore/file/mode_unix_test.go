@@ -6,10 +6,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/tokenstore/file"
 )
+
+// A mask that lets the group write, as Ubuntu's, would have every folder of these tests refused.
+func init() { syscall.Umask(0o022) }
 
 func requireMode(t *testing.T, path string, want fs.FileMode) {
 	t.Helper()
@@ -41,36 +49,88 @@ func TestLooseFileIsClosed(t *testing.T) {
 	s := plain(t, dir)
 	put(t, s, "k", "v")
 	path := files(t, dir)[0]
-	require.NoError(t, os.Chmod(path, 0o664))
+	var notices []string
+	stop := s.Notify(func(key, text string) { notices = append(notices, key+": "+text) })
+	for round, use := range map[string]func(){
+		"Load": func() {
+			_, _, err := s.Load(t.Context(), "k")
+			require.NoError(t, err)
+		},
+		"Keys": func() {
+			for _, err := range s.Keys(t.Context(), "") {
+				require.NoError(t, err)
+			}
+		},
+		"Swap": func() {
+			_, err := s.Swap(t.Context(), "k", "", []byte("w"))
+			require.ErrorIs(t, err, tokenstore.ErrConflict)
+		},
+	} {
+		require.NoError(t, os.Chmod(path, 0o664))
+		use()
+		requireMode(t, path, 0o600)
+		require.Len(t, notices, 1, round)
+		require.True(t, strings.HasPrefix(notices[0], "k: ") && strings.Contains(notices[0], path), notices[0])
+		use()
+		require.Len(t, notices, 1, "told again of a file that is closed")
+		notices = nil
+	}
+	stop()
+	require.NoError(t, os.Chmod(path, 0o640))
 	_, _, err := s.Load(t.Context(), "k")
 	require.NoError(t, err)
 	requireMode(t, path, 0o600)
+	require.Empty(t, notices)
 }
 
-func TestLooseFolderIsClosed(t *testing.T) {
-	dir := t.TempDir()
-	s := plain(t, dir)
-	version := put(t, s, "k", "v")
-	require.NoError(t, os.Chmod(dir, 0o775))
+func requireFolderRefused(t *testing.T, s *file.Store, version tokenstore.Version) {
+	t.Helper()
 	_, _, err := s.Load(t.Context(), "k")
-	require.NoError(t, err)
-	requireMode(t, dir, 0o755)
-	require.NoError(t, os.Chmod(dir, 0o777))
+	require.ErrorIs(t, err, fs.ErrPermission)
 	_, err = s.Swap(t.Context(), "k", version, []byte("w"))
-	require.NoError(t, err)
-	requireMode(t, dir, 0o755)
+	require.ErrorIs(t, err, fs.ErrPermission)
+	require.ErrorIs(t, s.Probe(t.Context()), fs.ErrPermission)
+	require.ErrorIs(t, s.Reseal(t.Context()), fs.ErrPermission)
+	_, err = s.Hold(t.Context(), "attempt")
+	require.ErrorIs(t, err, fs.ErrPermission)
+	for key, err := range s.Keys(t.Context(), "") {
+		require.ErrorIs(t, err, fs.ErrPermission)
+		require.Empty(t, key)
+	}
 }
 
-func TestSharedFolderIsRefused(t *testing.T) {
+// Others may have put something there already, so the folder is not closed to them quietly.
+func TestFolderThatOthersCanWriteToIsRefused(t *testing.T) {
+	for _, mode := range []fs.FileMode{0o777, 0o770, 0o702, 0o777 | fs.ModeSticky} {
+		t.Run(mode.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			s := sealed(t, dir)
+			version := put(t, s, "k", "v")
+			require.NoError(t, os.Chmod(dir, mode))
+			requireFolderRefused(t, s, version)
+			requireMode(t, dir, mode)
+			require.NoError(t, os.Chmod(dir, 0o755))
+			_, _, err := s.Load(t.Context(), "k")
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestWhatBelongsToAnotherUserIsRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
 	dir := t.TempDir()
-	s := plain(t, dir)
-	put(t, s, "k", "v")
-	require.NoError(t, os.Chmod(dir, 0o777|fs.ModeSticky))
+	s := sealed(t, dir)
+	version := put(t, s, "k", "v")
+	require.NoError(t, os.Chown(files(t, dir)[0], 12345, 12345))
 	_, _, err := s.Load(t.Context(), "k")
 	require.ErrorIs(t, err, fs.ErrPermission)
-	_, err = s.Swap(t.Context(), "other", "", []byte("v"))
+	_, err = s.Swap(t.Context(), "k", version, []byte("w"))
 	require.ErrorIs(t, err, fs.ErrPermission)
-	requireMode(t, dir, 0o777|fs.ModeSticky)
+	require.NoError(t, os.Chown(files(t, dir)[0], 0, 0))
+	require.NoError(t, os.Chown(dir, 12345, 12345))
+	requireFolderRefused(t, s, version)
 }
 
 func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
@@ -78,4 +138,31 @@ func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "key-k.grant"), 0o700))
 	_, _, err := plain(t, dir).Load(t.Context(), "k")
 	require.ErrorIs(t, err, fs.ErrInvalid)
+
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "key-pipe.grant"), 0o600))
+	_, _, err = plain(t, dir).Load(t.Context(), "pipe") // does not wait for somebody to write
+	require.ErrorIs(t, err, fs.ErrInvalid)
+}
+
+// Closing the file that a link names would be an attack on that file.
+func TestLinkInThePlaceOfAGrantIsNotFollowed(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	put(t, plain(t, elsewhere), "k", "v")
+	target := files(t, elsewhere)[0]
+	require.NoError(t, os.Chmod(target, 0o644))
+	require.NoError(t, os.Symlink(target, filepath.Join(dir, "key-k.grant")))
+	_, _, err := plain(t, dir).Load(t.Context(), "k")
+	require.ErrorIs(t, err, syscall.ELOOP)
+	requireMode(t, target, 0o644)
+}
+
+// People put links to their folders of settings.
+func TestLinkToTheFolderIsFollowed(t *testing.T) {
+	dir, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(dir, link))
+	put(t, plain(t, link), "k", "v")
+	require.Len(t, files(t, dir), 1)
+	require.NoError(t, os.Chmod(dir, 0o777))
+	_, _, err := plain(t, link).Load(t.Context(), "k")
+	require.ErrorIs(t, err, fs.ErrPermission)
 }

@@ -2,152 +2,140 @@ package file
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 
-	"github.com/evergrant/evergrant/internal/secret"
+	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/tokenstore/internal/durable"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 )
 
-// keyLength is the length of a sealing key in bytes: AES-256.
-const keyLength = 32
-
-// ErrWrongKey says that a file cannot be opened with the key of the Store: it was sealed with
-// another one, or the key is gone, or one of the two is in the clear and the other is not. The file
-// is left alone.
-var ErrWrongKey = errors.New("sealed with another key")
-
-// KeySource gives the key that seals the files of a Store. It is safe for concurrent use. The Store
-// asks at every operation, so a source that is slow remembers what it gave.
-type KeySource interface {
-	// Key returns the key: 32 bytes from a random generator, always the same ones. Where there is no
-	// key yet, create says what to do: make one and keep it, such that everybody who asks gets the
-	// same one, or return nil. An error wraps neither tokenstore.ErrNotFound nor ErrConflict.
-	Key(ctx context.Context, create bool) ([]byte, error)
-}
-
-// RawKey is the KeySource of a key that the program has: 32 bytes from a random generator, not a
-// password. New refuses any other length. It shows itself under no fmt verb, slog handler or encoder.
-func RawKey(key []byte) KeySource { return rawKey{secret.New(string(key))} }
-
-type rawKey struct{ secret.String }
-
-// Key implements KeySource.
-func (k rawKey) Key(context.Context, bool) ([]byte, error) { return []byte(k.Reveal()), nil }
-
-// seal makes the file of a value.
-func (s *Store) seal(ctx context.Context, e envelope, value []byte) ([]byte, error) {
-	if s.key == nil {
-		e.id = hash(value)
-		return join(e.encodeHead(), value), nil
-	}
-	key, err := s.sealingKey(ctx)
-	if err != nil {
-		return nil, err
-	}
-	e.sealed = true
-	if e.id, err = keyID(key); err != nil {
-		return nil, err
-	}
-	aead, err := newAEAD(key)
-	if err != nil {
-		return nil, err
-	}
-	head := e.encodeHead()
-	return join(head, aead.Seal(nil, nil, value, head)), nil
-}
-
-// open returns the value of a file.
-func (s *Store) open(ctx context.Context, e envelope) ([]byte, error) {
-	switch {
-	case e.sealed && s.key == nil:
-		return nil, fmt.Errorf("%w: this store was opened with Plaintext; set Options.Key instead", ErrWrongKey)
-	case !e.sealed && s.key != nil:
-		return nil, fmt.Errorf("%w: the file is in the clear, and this store seals; delete the file to log in anew", ErrWrongKey)
-	case !e.sealed && e.id != hash(e.body):
-		return nil, damaged("its hash does not fit")
-	case !e.sealed:
-		return e.body, nil
-	}
-	key, err := s.getKey(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	if key == nil {
-		return nil, fmt.Errorf("%w: the key is gone; restore it, or delete the file to log in anew", ErrWrongKey)
-	}
-	id, err := keyID(key)
-	if err != nil {
-		return nil, err
-	}
-	if id != e.id {
-		return nil, fmt.Errorf("%w: give the one that sealed the file, or delete the file to log in anew", ErrWrongKey)
-	}
-	aead, err := newAEAD(key)
-	if err != nil {
-		return nil, err
-	}
-	value, err := aead.Open(nil, nil, e.body, e.head)
-	if err != nil {
-		return nil, damaged("its seal is broken")
-	}
-	return value, nil
-}
-
-// sealingKey returns the key to seal with. A key is made only in a folder without grants: beside
-// sealed ones it would hide that theirs is lost.
-func (s *Store) sealingKey(ctx context.Context) ([]byte, error) {
-	key, err := s.getKey(ctx, false)
-	if err != nil || key != nil {
-		return key, err
+// Reseal seals every file with Options.Key that a former key has sealed. Values and versions stay as they
+// are, so programs may be at work meanwhile. Files that open with no key, or are damaged, are left alone,
+// and the errors about them come together in the end. After nil the former keys are needed no more, as
+// far as no program seals with them. A Store in the clear has nothing to do.
+func (s *Store) Reseal(ctx context.Context) error {
+	if s.box == nil {
+		return nil
 	}
 	names, err := s.names()
-	if err != nil {
-		return nil, err
+	errs := []error{err}
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		errs = append(errs, s.resealFile(ctx, filepath.Join(s.dir, name)))
 	}
-	if len(names) > 0 {
-		return nil, fmt.Errorf("file: %s: %w: the key of the files in this folder is gone; restore it, or delete them to log in anew", s.dir, ErrWrongKey)
-	}
-	if key, err = s.getKey(ctx, true); err == nil && key == nil {
-		err = errors.New("file: Options.Key made no key")
-	}
-	return key, err
+	return errors.Join(errs...)
 }
 
-// getKey asks the source.
-func (s *Store) getKey(ctx context.Context, create bool) ([]byte, error) {
-	key, err := s.key.Key(ctx, create)
+func (s *Store) resealFile(ctx context.Context, path string) error {
+	e, found, err := s.readFile(ctx, path)
+	if err != nil || !found {
+		return err
+	}
+	release, err := s.lock(e.key).Acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("file: the sealing key cannot be had: %w", err)
+		return fmt.Errorf("file: %w", err)
 	}
-	if key != nil && len(key) != keyLength {
-		return nil, fmt.Errorf("file: Options.Key gave %d bytes: a sealing key has %d", len(key), keyLength)
+	defer release()
+	if e, found, err = s.readFile(ctx, path); err != nil || !found {
+		return err
 	}
-	return key, nil
+	if _, err := s.open(ctx, path, e.key, e); err != nil {
+		return err
+	}
+	var body []byte
+	var changed bool
+	err = s.withKey(ctx, func() (err error) {
+		body, changed, err = s.box.Reseal(ctx, e.body, string(e.head))
+		return err
+	})
+	if err != nil || !changed {
+		return about(path, err)
+	}
+	if err := durable.Write(ctx, path, join(e.head, body), false); err != nil {
+		return fmt.Errorf("file: a grant cannot be written: %w", err)
+	}
+	return nil
 }
 
-// keyID returns a short name of key that tells nothing about it.
-func keyID(key []byte) (string, error) {
-	id, err := hkdf.Key(sha256.New, key, nil, "evergrant/tokenstore/file: id of the sealing key", 8)
-	if err != nil {
-		return "", fmt.Errorf("file: naming the sealing key: %w", err)
+// seal makes the file of a value.
+func (s *Store) seal(ctx context.Context, key string, version tokenstore.Version, value []byte) ([]byte, error) {
+	if s.box == nil {
+		return join(head(key, version, wordPlain+hash(value)), value), nil
 	}
-	return hex.EncodeToString(id), nil
+	head := head(key, version, wordSealed)
+	var body []byte
+	err := s.withKey(ctx, func() (err error) {
+		body, err = s.box.Seal(ctx, value, string(head))
+		return err
+	})
+	return join(head, body), err
 }
 
-// newAEAD returns AES-256-GCM that prepends a random nonce.
-func newAEAD(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("file: sealing: %w", err)
+// open returns the value of the file at path, which should be that of key.
+func (s *Store) open(ctx context.Context, path, key string, e envelope) (value []byte, err error) {
+	switch {
+	case s.path(e.key) != path || e.key != key:
+		err = damaged("its name is not that of its key")
+	case e.sealed && s.box == nil:
+		err = fmt.Errorf("%w: this store was opened with Plaintext; set Options.Key instead", seal.ErrWrongKey)
+	case !e.sealed && s.box != nil:
+		err = fmt.Errorf("%w: the file is in the clear, and this store seals", seal.ErrWrongKey)
+	case e.sealed:
+		value, err = s.box.Open(ctx, e.body, string(e.head))
+	case e.hash != hash(e.body):
+		err = damaged("its hash does not fit")
+	default:
+		value = e.body
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, fmt.Errorf("file: sealing: %w", err)
+	return value, about(path, err)
+}
+
+// withKey has act do what needs the key, which is made if there is none yet and none was lost.
+func (s *Store) withKey(ctx context.Context, act func() error) error {
+	err := act()
+	if !errors.Is(err, seal.ErrNoKey) {
+		return err
 	}
-	return aead, nil
+	if err := s.losesNothing(ctx); err != nil {
+		return err
+	}
+	if err := s.box.MakeKey(ctx); err != nil {
+		return fmt.Errorf("file: %w", err)
+	}
+	return act()
+}
+
+// losesNothing returns nil if a new key may be made: beside files that need the old one it would hide
+// that this is lost.
+func (s *Store) losesNothing(ctx context.Context) error {
+	names, err := s.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		path := filepath.Join(s.dir, name)
+		e, found, err := s.readFile(ctx, path)
+		if err == nil && found {
+			_, err = s.open(ctx, path, e.key, e)
+		}
+		if err != nil {
+			return fmt.Errorf("file: there is no key, and no new one is made beside a file that does not open without it: %w", err)
+		}
+	}
+	return nil
+}
+
+// about says which file err is about and, if it is lost, what a person can do.
+func about(path string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, tokenstore.ErrDamaged) || errors.Is(err, seal.ErrWrongKey):
+		return fmt.Errorf("file: %s: %w; delete the file to log in anew", path, err)
+	}
+	return fmt.Errorf("file: %s: %w", path, err)
 }

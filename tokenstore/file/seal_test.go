@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 )
 
 // requireLeftAlone checks that key cannot be loaded, for the reason want, and that no Swap touches its file.
@@ -44,15 +46,15 @@ func TestWrongKey(t *testing.T) {
 	other := bytes.Repeat([]byte{7}, 32)
 	lost := keyFunc(func() ([]byte, error) { return nil, nil })
 	for name, c := range map[string]struct{ wrote, reads file.Options }{
-		"another key":         {file.Options{Key: file.RawKey(sealing)}, file.Options{Key: file.RawKey(other)}},
-		"lost key":            {file.Options{Key: file.RawKey(sealing)}, file.Options{Key: lost}},
-		"sealed, read plain":  {file.Options{Key: file.RawKey(sealing)}, file.Options{Plaintext: true}},
-		"plain, read unseals": {file.Options{Plaintext: true}, file.Options{Key: file.RawKey(sealing)}},
+		"another key":         {file.Options{Key: seal.RawKey(sealing)}, file.Options{Key: seal.RawKey(other)}},
+		"lost key":            {file.Options{Key: seal.RawKey(sealing)}, file.Options{Key: lost}},
+		"sealed, read plain":  {file.Options{Key: seal.RawKey(sealing)}, file.Options{Plaintext: true}},
+		"plain, read unseals": {file.Options{Plaintext: true}, file.Options{Key: seal.RawKey(sealing)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			version := put(t, open(t, dir, c.wrote), "k", "SECRET")
-			requireLeftAlone(t, open(t, dir, c.reads), files(t, dir)[0], "k", version, file.ErrWrongKey)
+			requireLeftAlone(t, open(t, dir, c.reads), files(t, dir)[0], "k", version, seal.ErrWrongKey)
 		})
 	}
 }
@@ -72,7 +74,7 @@ func TestDamagedFile(t *testing.T) {
 			"key not quoted": func(d []byte) []byte { return bytes.Replace(d, []byte(`key "k"`), []byte(`key k`), 1) },
 			"no version":     func(d []byte) []byte { return bytes.Replace(d, []byte("version "), []byte("versiom "), 1) },
 			"neither": func(d []byte) []byte {
-				return []byte(strings.NewReplacer("sealed ", "sealer ", "plain ", "plein ").Replace(string(d)))
+				return []byte(strings.NewReplacer("\nsealed\n", "\nsealer\n", "plain ", "plein ").Replace(string(d)))
 			},
 			"a line more":       func(d []byte) []byte { return bytes.Replace(d, []byte("\n\n"), []byte("\nmore\n\n"), 1) },
 			"somebody's":        func([]byte) []byte { return []byte(`{"access_token":"SECRET"}`) },
@@ -182,11 +184,11 @@ func TestKeyIsMadeInAnEmptyFolderOnly(t *testing.T) {
 
 	v.key = nil // somebody reset the keychain
 	_, _, err = s.Load(t.Context(), "k")
-	require.ErrorIs(t, err, file.ErrWrongKey)
+	require.ErrorIs(t, err, seal.ErrWrongKey)
 	_, err = s.Swap(t.Context(), "other", "", []byte("v"))
-	require.ErrorIs(t, err, file.ErrWrongKey)
+	require.ErrorIs(t, err, seal.ErrWrongKey)
 	_, err = s.Swap(t.Context(), "k", version, nil)
-	require.ErrorIs(t, err, file.ErrWrongKey)
+	require.ErrorIs(t, err, seal.ErrWrongKey)
 	require.Equal(t, 1, v.made)
 
 	require.NoError(t, os.Remove(files(t, dir)[0])) // as the error says
@@ -197,7 +199,7 @@ func TestKeyIsMadeInAnEmptyFolderOnly(t *testing.T) {
 func TestKeySourceThatFails(t *testing.T) {
 	dir, cause := t.TempDir(), errors.New("vault sealed")
 	for name, c := range map[string]struct {
-		source file.KeySource
+		source seal.KeySource
 		want   error
 	}{
 		"error":    {&vault{err: cause}, cause},
@@ -219,7 +221,7 @@ func TestKeySourceThatFails(t *testing.T) {
 
 func TestRawKeyKeepsNoSlice(t *testing.T) {
 	dir, key := t.TempDir(), bytes.Clone(sealing)
-	s := open(t, dir, file.Options{Key: file.RawKey(key)})
+	s := open(t, dir, file.Options{Key: seal.RawKey(key)})
 	clear(key)
 	put(t, s, "k", "v")
 	_, _, err := sealed(t, dir).Load(t.Context(), "k")
@@ -227,11 +229,11 @@ func TestRawKeyKeepsNoSlice(t *testing.T) {
 }
 
 func TestKeyIsNotShown(t *testing.T) {
-	key := file.RawKey(sealing)
+	key := seal.RawKey(sealing)
 	options := file.Options{Key: key}
 	s := open(t, t.TempDir(), options)
 	var shown strings.Builder
-	for _, v := range []any{key, options, &options, s, *s, struct{ s *file.Store }{s}} {
+	for _, v := range []any{key, options, &options, s, reflect.ValueOf(s).Elem().Interface(), struct{ s *file.Store }{s}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 			fmt.Fprintf(&shown, verb+"\n", v)
 		}

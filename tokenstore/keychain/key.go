@@ -11,7 +11,7 @@ import (
 // keyUser is the user under which the key for files lies. No grant does: theirs begin with grant-.
 const keyUser = "file-key"
 
-// Key implements file.KeySource: a random key of 32 bytes, the same one for every process that uses
+// Key implements seal.KeySource: a random key of 32 bytes, the same one for every process that uses
 // the service. Without create and without a key in the keychain it returns nil. The Store remembers
 // the key, so the keychain is asked once.
 func (s *Store) Key(ctx context.Context, create bool) ([]byte, error) {

@@ -22,16 +22,23 @@ import (
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 	"github.com/evergrant/evergrant/tokenstore/storetest"
 )
 
-var _ file.KeySource = (*keychain.Store)(nil)
+var _ seal.KeySource = (*keychain.Store)(nil)
 
 func TestContract(t *testing.T) {
-	t.Run("short items", func(t *testing.T) {
-		storetest.Run(t, func(t testing.TB) tokenstore.Store { return over(t, newFake(2560), t.TempDir()) })
-	})
-	t.Run("long items", func(t *testing.T) {
+	for name, system := range systems {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t testing.TB) tokenstore.Store {
+				f := newFake()
+				f.takes = system.takes
+				return on(t, f, system.platform, t.TempDir())
+			})
+		})
+	}
+	t.Run("go-keyring", func(t *testing.T) {
 		keyring.MockInit() // for the whole process: no test of this package may reach a real keychain
 		storetest.Run(t, func(t testing.TB) tokenstore.Store {
 			s, err := keychain.New("test", keychain.Options{Dir: t.TempDir()})
@@ -78,7 +85,7 @@ func swap(t testing.TB, s *keychain.Store, key string, old tokenstore.Version, v
 }
 
 func TestItems(t *testing.T) {
-	f := newFake(2560)
+	f := newFake()
 	s := over(t, f, t.TempDir())
 	version := swap(t, s, "k", "", noise(1600))
 	require.Equal(t, 1, f.users(), "what fits lies in one item")
@@ -94,10 +101,10 @@ func TestItems(t *testing.T) {
 }
 
 func TestSecretsOfOthersAreNotTouched(t *testing.T) {
-	f := newFake(2560)
+	f := newFake()
 	dir := t.TempDir()
 	mine := over(t, f, dir)
-	theirs, err := keychain.NewOver(f, keychain.ShortLimit, "theirs", dir)
+	theirs, err := keychain.NewOn(f, keychain.Platform{Limit: keychain.ShortLimit}, "theirs", dir)
 	require.NoError(t, err)
 	version := swap(t, theirs, "k", "", noise(5_000))
 	swap(t, mine, "k", swap(t, mine, "k", "", noise(5_000)), nil)
@@ -106,53 +113,72 @@ func TestSecretsOfOthersAreNotTouched(t *testing.T) {
 	require.Equal(t, version, again)
 }
 
-var errCut = errors.New("power cut")
-
-// A process that dies at any operation leaves the former grant or the new one, and the next Swap
-// leaves no parts behind.
+// A process that dies at any moment leaves the former grant or the new one, and the next Swap leaves no
+// parts behind.
 func TestDeathAtEveryOperation(t *testing.T) {
-	small, large := noise(100), noise(8_000)
-	for name, c := range map[string]struct{ before, after []byte }{
-		"large to large": {large, noise(9_000)},
-		"large to small": {large, small},
-		"small to large": {small, large},
-		"none to large":  {nil, large},
-		"large to none":  {large, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for at := 1; ; at++ {
-				f, dir := newFake(2560), t.TempDir()
-				s := over(t, f, dir)
-				old := swap(t, s, "k", "", c.before)
-				n := 0
-				f.trouble = func(string, string) error {
-					if n++; n >= at {
-						return errCut
+	small := noise(100)
+	large := func(system string) []byte { return noise(systems[system].platform.Limit * 3 / 2) } // two parts
+	for system := range systems {
+		for name, c := range map[string]struct{ before, after []byte }{
+			"large to large": {large(system), large(system)},
+			"large to small": {large(system), small},
+			"small to large": {small, large(system)},
+			"small to small": {small, noise(100)},
+			"none to large":  {nil, large(system)},
+			"none to small":  {nil, small},
+			"large to none":  {large(system), nil},
+			"small to none":  {small, nil},
+		} {
+			for _, late := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/after its effect %v", system, name, late), func(t *testing.T) {
+					for at := 1; !dieAt(t, system, at, late, c.before, c.after); at++ {
 					}
-					return nil
-				}
-				_, swapped := s.Swap(t.Context(), "k", old, c.after)
-				f.trouble = nil
-
-				s = over(t, f, dir)
-				value, version, err := s.Load(t.Context(), "k")
-				if errors.Is(err, tokenstore.ErrNotFound) {
-					err = nil
-				}
-				require.NoError(t, err, "cut at operation %d", at)
-				if swapped == nil || !bytes.Equal(value, c.before) {
-					require.Equal(t, string(c.after), string(value), "cut at operation %d", at)
-				}
-				version = swap(t, s, "k", version, []byte("small"))
-				require.Equal(t, 1, f.users(), "cut at operation %d: parts are left", at)
-				swap(t, s, "k", version, nil)
-				require.Zero(t, f.users())
-				if n < at {
-					return // the Swap ran through
-				}
+				})
 			}
-		})
+		}
 	}
+}
+
+// dieAt has a process die in its operation number at, before it has an effect or after. It reports
+// whether the process came through.
+func dieAt(t *testing.T, system string, at int, late bool, before, after []byte) bool {
+	f, dir := newFake(), t.TempDir()
+	f.takes = systems[system].takes
+	s := on(t, f, systems[system].platform, dir)
+	old := swap(t, s, "k", "", before)
+	n := 0
+	f.trouble = func(string, string) error {
+		if n++; n > at || n == at && !late {
+			return errCut
+		}
+		return nil
+	}
+	f.aftermath = func(string, string) error {
+		if n >= at {
+			return errCut
+		}
+		return nil
+	}
+	_, swapped := s.Swap(t.Context(), "k", old, after)
+	f.trouble, f.aftermath = nil, nil
+
+	s = on(t, f, systems[system].platform, dir)
+	value, version, err := s.Load(t.Context(), "k")
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		err = nil
+	}
+	require.NoError(t, err, "cut at operation %d", at)
+	if swapped == nil || !bytes.Equal(value, before) {
+		require.Equal(t, string(after), string(value), "cut at operation %d", at)
+	}
+	keys, err := list(t, s, "")
+	require.NoError(t, err)
+	require.Equal(t, version != "", len(keys) == 1, "cut at operation %d: %q", at, keys)
+	version = swap(t, s, "k", version, []byte("small"))
+	require.Equal(t, 1, f.users(), "cut at operation %d: parts are left", at)
+	swap(t, s, "k", version, nil)
+	require.Zero(t, f.all())
+	return n < at
 }
 
 func TestDamage(t *testing.T) {
@@ -171,7 +197,7 @@ func TestDamage(t *testing.T) {
 		"parts change": func(i map[string]string) { i[user+"#a0"], i[user+"#a1"] = i[user+"#a1"], i[user+"#a0"] },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFake(2560)
+			f := newFake()
 			s := over(t, f, t.TempDir())
 			version := swap(t, s, "k", "", noise(5_000))
 			damage(f.items)
@@ -199,7 +225,7 @@ func another(letter string) string {
 }
 
 func TestGrantOfANewerProgram(t *testing.T) {
-	f := newFake(2560)
+	f := newFake()
 	f.items["test:grant-k"] = `{"evergrant":2,"who":"knows"}`
 	s := over(t, f, t.TempDir())
 	_, _, err := s.Load(t.Context(), "k")
@@ -212,7 +238,7 @@ func TestGrantOfANewerProgram(t *testing.T) {
 
 // Reading without the lock may meet a Swap: the parts that the head named are gone then.
 func TestLoadDuringASwap(t *testing.T) {
-	f, dir := newFake(2560), t.TempDir()
+	f, dir := newFake(), t.TempDir()
 	reader, writer := over(t, f, dir), over(t, f, dir)
 	version := swap(t, writer, "k", "", noise(4_000))
 	var met bool
@@ -237,11 +263,10 @@ type forgetful struct{ *fake }
 func (f forgetful) Set(string, string, string) error { return nil }
 
 func TestWriteThatIsNotKept(t *testing.T) {
-	f, dir := newFake(2560), t.TempDir()
+	f, dir := newFake(), t.TempDir()
 	version := swap(t, over(t, f, dir), "k", "", []byte("v"))
-	s, err := keychain.NewOver(forgetful{f}, keychain.ShortLimit, "test", dir)
-	require.NoError(t, err)
-	_, err = s.Swap(t.Context(), "k", version, []byte("w"))
+	s := on(t, forgetful{f}, systems["macOS"].platform, dir)
+	_, err := s.Swap(t.Context(), "k", version, []byte("w"))
 	require.Error(t, err)
 	require.NotErrorIs(t, err, tokenstore.ErrConflict)
 	_, err = s.Key(t.Context(), true)
@@ -249,7 +274,7 @@ func TestWriteThatIsNotKept(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
-	f, dir := newFake(2560), t.TempDir()
+	f, dir := newFake(), t.TempDir()
 	s := over(t, f, dir)
 	key, err := s.Key(t.Context(), false)
 	require.NoError(t, err)
@@ -273,7 +298,7 @@ func TestKey(t *testing.T) {
 
 func TestKeyIsMadeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, dir := newFake(2560), t.TempDir()
+		f, dir := newFake(), t.TempDir()
 		f.trouble = func(operation, _ string) error {
 			if operation == opSet {
 				time.Sleep(time.Second) // all others have looked by then, unless something holds them up
@@ -299,7 +324,7 @@ func TestKeyIsMadeOnce(t *testing.T) {
 }
 
 func TestDamagedKeyIsNotReplaced(t *testing.T) {
-	f := newFake(2560)
+	f := newFake()
 	f.items["test:file-key"] = "c2hvcnQ="
 	_, err := over(t, f, t.TempDir()).Key(t.Context(), true)
 	require.ErrorIs(t, err, tokenstore.ErrDamaged)
@@ -307,7 +332,7 @@ func TestDamagedKeyIsNotReplaced(t *testing.T) {
 }
 
 func TestFilesSealedByTheKeychain(t *testing.T) {
-	f, locks, dir := newFake(2560), t.TempDir(), filepath.Join(t.TempDir(), "grants")
+	f, locks, dir := newFake(), t.TempDir(), filepath.Join(t.TempDir(), "grants")
 	first, err := file.New(dir, file.Options{Key: over(t, f, locks)})
 	require.NoError(t, err)
 	_, err = first.Swap(t.Context(), "k", "", []byte("v"))
@@ -322,12 +347,12 @@ func TestFilesSealedByTheKeychain(t *testing.T) {
 	third, err := file.New(dir, file.Options{Key: over(t, f, locks)})
 	require.NoError(t, err)
 	_, _, err = third.Load(t.Context(), "k")
-	require.ErrorIs(t, err, file.ErrWrongKey)
+	require.ErrorIs(t, err, seal.ErrWrongKey)
 	require.Zero(t, f.users())
 }
 
 func TestStoreShowsNoKey(t *testing.T) {
-	f := newFake(2560)
+	f := newFake()
 	f.items["test:file-key"] = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
 	s := over(t, f, t.TempDir())
 	key, err := s.Key(context.Background(), false)
@@ -348,7 +373,7 @@ func TestStoreShowsNoKey(t *testing.T) {
 
 func TestLockFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	s := over(t, newFake(2560), dir)
+	s := over(t, newFake(), dir)
 	_, _, err := s.Load(t.Context(), "k")
 	require.ErrorIs(t, err, tokenstore.ErrNotFound)
 	require.NoDirExists(t, dir, "reading needs none")
@@ -357,7 +382,7 @@ func TestLockFolder(t *testing.T) {
 
 	blocked := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(blocked, nil, 0o600))
-	_, err = over(t, newFake(2560), filepath.Join(blocked, "d")).Swap(t.Context(), "k", "", []byte("v"))
+	_, err = over(t, newFake(), filepath.Join(blocked, "d")).Swap(t.Context(), "k", "", []byte("v"))
 	var pathError *os.PathError
 	require.ErrorAs(t, err, &pathError)
 }

@@ -2,11 +2,13 @@ package crew
 
 import (
 	"crypto/rand"
+	"path/filepath"
 	"testing"
 
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 )
 
 const service = "evergrant-e2e" // in the keychain
@@ -22,7 +24,7 @@ type Place struct {
 func InFolder(t testing.TB) Place {
 	key := make([]byte, 32)
 	rand.Read(key)
-	return Place{Dir: t.TempDir(), Key: key}
+	return Place{Dir: filepath.Join(t.TempDir(), "grants"), Key: key}
 }
 
 // Store is what all the stores can do.
@@ -39,5 +41,5 @@ func (p Place) Open() (Store, error) {
 	case p.Key == nil:
 		return file.New(p.Dir, file.Options{Plaintext: true})
 	}
-	return file.New(p.Dir, file.Options{Key: file.RawKey(p.Key)})
+	return file.New(p.Dir, file.Options{Key: seal.RawKey(p.Key)})
 }

@@ -1,0 +1,54 @@
+package lockfile_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/internal/lockfile"
+)
+
+func TestMountsWhoseLocksBindNobodyElse(t *testing.T) {
+	for name, c := range map[string]struct{ file, path, reason string }{
+		"disk":                    {"mountinfo", "/var/lib/grants", ""},
+		"disk, the root":          {"mountinfo", "/", ""},
+		"named like a mount":      {"mountinfo", "/net/smbs", ""},
+		"overlay":                 {"mountinfo", "/container/d", ""},
+		"NFS 4":                   {"mountinfo", "/home/me/.config/p", ""},
+		"NFS 3":                   {"mountinfo", "/net/v3/d", ""},
+		"NFS, posix locks local":  {"mountinfo", "/net/posix/d", ""},
+		"NFS without locks":       {"mountinfo", "/net/nolock/d", "/net/nolock, a nfs file system mounted with nolock"},
+		"NFS with local locks":    {"mountinfo", "/net/flock", "/net/flock, a nfs file system mounted with local_lock=flock"},
+		"memory on NFS":           {"mountinfo", "/net/v3/local/d", ""},
+		"SMB":                     {"mountinfo", "/net/smb/d", "/net/smb, a cifs file system"},
+		"sshfs":                   {"mountinfo", "/net/far away/d", "/net/far away, a fuse.sshfs file system"},
+		"bucket":                  {"mountinfo", "/net/bucket/d", "/net/bucket, a fuse file system"},
+		"encrypted folder":        {"mountinfo", "/home/me/private/d", ""},
+		"NTFS on a stick":         {"mountinfo", "/mnt/usb/d", ""},
+		"disk of Windows in WSL":  {"mountinfo", "/mnt/c/Users/me", "/mnt/c, a 9p file system"},
+		"folder of the host":      {"mountinfo", "/mnt/host/d", "/mnt/host, a virtiofs file system"},
+		"VirtualBox":              {"mountinfo", "/mnt/vbox/d", "/mnt/vbox, a vboxsf file system"},
+		"Lustre":                  {"mountinfo", "/lustre/d", ""},
+		"Lustre with local locks": {"mountinfo", "/lustre-local/d", "/lustre-local, a lustre file system mounted with localflock"},
+		"Ceph":                    {"mountinfo", "/ceph/d", ""},
+		"sandbox":                 {"mountinfo-sandbox", "/home/d", ""},
+		"volume of a sandbox":     {"mountinfo-sandbox", "/data/d", "/data, a 9p file system"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mountinfo, err := os.ReadFile(filepath.Join("testdata", c.file))
+			require.NoError(t, err)
+			require.Equal(t, c.reason, lockfile.ReasonAgainst(string(mountinfo), c.path))
+		})
+	}
+}
+
+func TestCheckFolderOnThisDisk(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, lockfile.CheckFolder(dir))
+	link := filepath.Join(dir, "link")
+	if os.Symlink(dir, link) == nil {
+		require.NoError(t, lockfile.CheckFolder(link))
+	}
+}
