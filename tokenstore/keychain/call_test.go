@@ -29,7 +29,7 @@ func (p *prompt) trouble(operation, _ string) error {
 
 // prompted makes a keychain that asks a person about operation, and a Store over it with one value.
 func prompted(t *testing.T, dir, operation string) (*prompt, *fake, *keychain.Store, tokenstore.Version) {
-	f := newFake(2560)
+	f := newFake()
 	s := over(t, f, dir)
 	version := swap(t, s, "k", "", []byte("v"))
 	p := &prompt{operation: operation, answered: make(chan struct{})}
@@ -170,7 +170,7 @@ func TestCallsQueue(t *testing.T) {
 func TestContextThatHasEnded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), -time.Second)
 	defer cancel()
-	f := newFake(2560)
+	f := newFake()
 	f.trouble = func(string, string) error { t.Error("the keychain was asked"); return nil }
 	s := over(t, f, t.TempDir())
 	_, _, err := s.Load(ctx, "k")

@@ -15,15 +15,31 @@ import (
 )
 
 var (
-	// ErrUnavailable says that there is no keychain here: no D-Bus session, no service on it, no
-	// default keychain, a logon session without one.
-	ErrUnavailable = errors.New("keychain: there is no keychain here")
+	// ErrUnavailable says that there is no keychain here that works: no D-Bus session, no service on it,
+	// no default keychain, a logon session without one, a service that does not answer.
+	ErrUnavailable = errors.New("keychain: there is no working keychain here")
 
-	// ErrLocked says that the keychain is locked and nobody unlocked it in time, or can be asked to.
+	// ErrLocked says that the keychain is locked and nobody unlocked it in time, or can be asked to. The
+	// Secret Service says the same when a person closes its prompt.
 	ErrLocked = errors.New("keychain: the keychain is locked or waits for a person")
 
 	// ErrDenied says that the person or the system refused the program.
 	ErrDenied = errors.New("keychain: access to the keychain was refused")
+
+	// ErrCancelled says that the person closed the prompt, where the keychain tells that from a refusal.
+	ErrCancelled = errors.New("keychain: the person closed the keychain's prompt")
+
+	// ErrTooBig says that the keychain took no item of the size that it should take. Values of any size
+	// are spread over items, so it is not to be expected.
+	ErrTooBig = errors.New("keychain: the keychain takes no item that long")
+)
+
+var (
+	// errSilent says that a keychain is there, asks nobody, and does not answer.
+	errSilent = errors.New("it does not answer, though nobody is asked anything: it may have to be restarted")
+
+	// errNobody is the cause of a context that has ended because of answer.
+	errNobody = fmt.Errorf("nobody has answered it for %v", answer)
 )
 
 // advice says what a person can do about an error, by operating system; "" for all others.
@@ -31,17 +47,19 @@ var advice = map[error]map[string]string{
 	ErrUnavailable: {
 		"darwin":  "make a default keychain with Keychain Access, or keep grants with package tokenstore/file",
 		"windows": "log on at the machine, services and remote commands have no Credential Manager, or keep grants with package tokenstore/file",
-		"":        "start a Secret Service (gnome-keyring, KWallet, KeePassXC) in this D-Bus session, or keep grants with package tokenstore/file",
+		"":        "start a Secret Service (gnome-keyring, KWallet, KeePassXC) in this D-Bus session and make a keyring, let a sandbox talk to org.freedesktop.secrets, or keep grants with package tokenstore/file",
 	},
 	ErrLocked: {
 		"darwin":  "unlock it, over SSH with: security unlock-keychain",
 		"windows": "answer what it asks, and try again",
-		"":        "unlock the login keyring, or make one, which both need a display to ask on, and try again",
+		"":        "unlock the login keyring, which needs a display to ask on, and try again",
 	},
 	ErrDenied: {
 		"darwin": "choose Always Allow when asked, or allow it in Keychain Access",
 		"":       "allow the program to use it, and try again",
 	},
+	ErrCancelled: {"": "try again, and let the program use the keychain"},
+	ErrTooBig:    {"": "seal files with a key that the keychain holds: package tokenstore/file"},
 }
 
 // explain joins what went wrong, its cause and what to do about it.
@@ -55,12 +73,21 @@ func explainOn(system string, what, cause error) error {
 	return fmt.Errorf("%w: %w; %s", what, cause, todo)
 }
 
-// late says what the end of a context means inside a keychain: when time ran out a person was asked.
-func late(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return explain(ErrLocked, err)
+// late says what the end of a context means inside a keychain: when time ran out a person was asked,
+// unless something else is known.
+func late(ctx context.Context) error {
+	if ctx.Err() == context.DeadlineExceeded {
+		return explain(ErrLocked, timeout(ctx))
 	}
-	return fmt.Errorf("keychain: %w", err)
+	return fmt.Errorf("keychain: %w", ctx.Err())
+}
+
+// timeout is the error of a context whose time is over: its own, unless the time was given to it here.
+func timeout(ctx context.Context) error {
+	if context.Cause(ctx) == errNobody {
+		return errNobody
+	}
+	return ctx.Err()
 }
 
 // classify says what an error of go-keyring means. It never holds a value.
@@ -71,7 +98,7 @@ func classifyOn(system string, err error) error {
 		return nil
 	}
 	for _, what := range []error{
-		meaningOfType(err), meaningOfText(err), meaningOfExit(system, err), meaningOfNumber(system, err),
+		meaningOfType(err), meaningOfName(err), meaningOfText(err), meaningOfExit(system, err), meaningOfNumber(system, err),
 	} {
 		if what != nil {
 			return explainOn(system, what, err)
@@ -87,14 +114,16 @@ func meaningOfType(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return ErrDenied
+	case errors.Is(err, keyring.ErrSetDataTooBig):
+		return ErrTooBig
 	case errors.Is(err, keyring.ErrUnsupportedPlatform), errors.As(err, &network), errors.As(err, &command):
 		return ErrUnavailable // no D-Bus to dial, no dbus-launch or security to run
 	}
 	return nil
 }
 
-// meaningOfText looks for the words of D-Bus and of go-keyring's Secret Service, whose errors have no
-// types that tell them apart.
+// meaningOfText looks for the words of go-keyring and of Secret Services, whose errors have no types or
+// names that tell them apart.
 func meaningOfText(err error) error {
 	text := err.Error()
 	for _, c := range []struct {
@@ -102,13 +131,9 @@ func meaningOfText(err error) error {
 		what  error
 	}{
 		{"failed to unlock", ErrLocked}, // nobody to ask, the prompt was dismissed, or no keyring yet
-		{"org.freedesktop.Secret.Error.IsLocked", ErrLocked},
 		{"Cannot create an item in a locked collection", ErrLocked},
 		{"Cannot get secret of a locked object", ErrLocked},
-		{"org.freedesktop.DBus.Error.AccessDenied", ErrDenied},
-		{"was not provided by any .service files", ErrUnavailable},
-		{"org.freedesktop.DBus.Error.", ErrUnavailable}, // ServiceUnknown, NoReply, Spawn.…, Disconnected
-		{"dbus: ", ErrUnavailable},                      // closed by user, couldn't determine address …
+		{"dbus: ", ErrUnavailable}, // closed by user, couldn't determine address …
 	} {
 		if strings.Contains(text, c.words) {
 			return c.what
@@ -127,10 +152,12 @@ func meaningOfExit(system string, err error) error {
 		return ErrUnavailable // dbus-launch, the only program that is run there
 	}
 	switch exit.ExitCode() {
-	case 36, 51: // errSecInteractionNotAllowed -25308, errSecAuthFailed -25293
+	case 29, 36, 51: // errSecInteractionRequired -25315, errSecInteractionNotAllowed -25308, errSecAuthFailed -25293
 		return ErrLocked
-	case 128: // userCanceledErr -128
+	case 101: // errSecNoAccessForItem -25243
 		return ErrDenied
+	case 128: // userCanceledErr -128
+		return ErrCancelled
 	case 37, 50, 53: // errSecNoDefaultKeychain -25307, errSecNoSuchKeychain -25294, errSecNotAvailable -25291
 		return ErrUnavailable
 	}
@@ -147,7 +174,9 @@ func meaningOfNumber(system string, err error) error {
 	case 1312, 1058, 1062, 1722: // no such logon session, service disabled, not started, RPC unavailable
 		return ErrUnavailable
 	case 1223: // cancelled by the user
-		return ErrDenied
+		return ErrCancelled
+	case 1783: // bad data: what CredWrite says of a blob that is too long
+		return ErrTooBig
 	}
 	return nil
 }

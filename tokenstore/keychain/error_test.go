@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/godbus/dbus/v5"
 	"github.com/stretchr/testify/require"
 	"github.com/zalando/go-keyring"
 
@@ -31,7 +32,12 @@ func TestErrors(t *testing.T) {
 	text := func(s string) func(*testing.T) error { return func(*testing.T) error { return errors.New(s) } }
 	code := func(n int) func(*testing.T) error { return func(t *testing.T) error { return exit(t, n) } }
 	is := func(err error) func(*testing.T) error { return func(*testing.T) error { return err } }
-	all := []error{keychain.ErrUnavailable, keychain.ErrLocked, keychain.ErrDenied}
+	named := func(name string) func(*testing.T) error {
+		return is(fmt.Errorf("a call: %w", dbus.Error{Name: name, Body: []any{"some words"}}))
+	}
+	all := []error{
+		keychain.ErrUnavailable, keychain.ErrLocked, keychain.ErrDenied, keychain.ErrCancelled, keychain.ErrTooBig,
+	}
 	for name, c := range map[string]struct {
 		system string
 		err    func(*testing.T) error
@@ -42,23 +48,30 @@ func TestErrors(t *testing.T) {
 		"dbus-launch fails":          {"linux", code(1), keychain.ErrUnavailable},
 		"no socket":                  {"linux", is(&net.OpError{Op: "dial", Net: "unix", Err: syscall.ENOENT}), keychain.ErrUnavailable},
 		"somebody else's socket":     {"linux", is(&net.OpError{Op: "dial", Net: "unix", Err: syscall.EACCES}), keychain.ErrDenied},
-		"no service":                 {"linux", text("The name org.freedesktop.secrets was not provided by any .service files"), keychain.ErrUnavailable},
-		"no answer":                  {"linux", text("org.freedesktop.DBus.Error.NoReply"), keychain.ErrUnavailable},
-		"bus is gone":                {"linux", text("dbus: connection closed by user"), keychain.ErrUnavailable},
-		"access denied":              {"linux", text("org.freedesktop.DBus.Error.AccessDenied"), keychain.ErrDenied},
+		"no service":                 {"linux", named("org.freedesktop.DBus.Error.ServiceUnknown"), keychain.ErrUnavailable},
+		"service does not start":     {"linux", named("org.freedesktop.DBus.Error.Spawn.ChildExited"), keychain.ErrUnavailable},
+		"no answer":                  {"linux", named("org.freedesktop.DBus.Error.NoReply"), keychain.ErrUnavailable},
+		"bus is gone":                {"linux", is(dbus.ErrClosed), keychain.ErrUnavailable},
+		"access denied":              {"linux", named("org.freedesktop.DBus.Error.AccessDenied"), keychain.ErrDenied},
+		"the service itself fails":   {"linux", named("org.freedesktop.DBus.Error.Failed"), nil},
+		"an error of somebody's":     {"linux", named("org.example.Error"), nil},
 		"locked, nobody to ask":      {"linux", text("failed to unlock correct collection '/org/freedesktop/secrets/collection/login'"), keychain.ErrLocked},
 		"no keyring yet":             {"linux", text("failed to unlock correct collection '/org/freedesktop/secrets/aliases/default'"), keychain.ErrLocked},
-		"locked":                     {"linux", text("org.freedesktop.Secret.Error.IsLocked"), keychain.ErrLocked},
+		"locked":                     {"linux", named("org.freedesktop.Secret.Error.IsLocked"), keychain.ErrLocked},
+		"locked, in words":           {"linux", text("Cannot create an item in a locked collection"), keychain.ErrLocked},
+		"interaction required":       {"darwin", code(29), keychain.ErrLocked},
 		"interaction not allowed":    {"darwin", code(36), keychain.ErrLocked},
 		"wrong password":             {"darwin", code(51), keychain.ErrLocked},
-		"cancelled":                  {"darwin", code(128), keychain.ErrDenied},
+		"cancelled":                  {"darwin", code(128), keychain.ErrCancelled},
+		"no access to the item":      {"darwin", code(101), keychain.ErrDenied},
 		"no default keychain":        {"darwin", code(37), keychain.ErrUnavailable},
 		"another failure on macOS":   {"darwin", code(1), nil},
 		"no logon session":           {"windows", is(syscall.Errno(1312)), keychain.ErrUnavailable},
-		"cancelled on Windows":       {"windows", is(syscall.Errno(1223)), keychain.ErrDenied},
+		"cancelled on Windows":       {"windows", is(syscall.Errno(1223)), keychain.ErrCancelled},
 		"another failure of Windows": {"windows", is(syscall.Errno(87)), nil},
 		"same number elsewhere":      {"linux", is(syscall.Errno(1312)), nil},
-		"too big":                    {"windows", is(keyring.ErrSetDataTooBig), nil},
+		"too big":                    {"windows", is(keyring.ErrSetDataTooBig), keychain.ErrTooBig},
+		"too big for Windows itself": {"windows", is(syscall.Errno(1783)), keychain.ErrTooBig},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cause := c.err(t)
@@ -73,7 +86,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestErrorsReachTheCaller(t *testing.T) {
-	f := newFake(2560)
+	f := newFake()
 	s := over(t, f, t.TempDir())
 	version := swap(t, s, "k", "", []byte("v"))
 	for _, broken := range []string{opGet, opSet, opDelete} {
