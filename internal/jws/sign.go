@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -64,24 +65,31 @@ func (o *opaque) Algs() []jose.SignatureAlgorithm { return o.key.algorithms }
 
 // SignPayload implements jose.OpaqueSigner.
 func (o *opaque) SignPayload(payload []byte, algorithm jose.SignatureAlgorithm) ([]byte, error) {
-	if algorithm == jose.EdDSA {
-		return o.key.signer.Sign(rand.Reader, payload, crypto.Hash(0)) // hashes itself
-	}
-	hash, ok := hashes[algorithm]
-	if !ok {
+	return o.key.Signature(payload, string(algorithm))
+}
+
+// Signature is that of a JWS (RFC 7515 §5.1) whose signing input is given, for a caller that makes the rest of it with
+// less ado than Sign: DPoP makes one for every request. algorithm is one that Key.Algorithm has chosen.
+func (k *Key) Signature(input []byte, algorithm string) ([]byte, error) {
+	chosen := jose.SignatureAlgorithm(algorithm)
+	if !slices.Contains(k.algorithms, chosen) {
 		return nil, jose.ErrUnsupportedAlgorithm
 	}
+	if chosen == jose.EdDSA {
+		return k.signer.Sign(rand.Reader, input, crypto.Hash(0)) // hashes itself
+	}
+	hash := hashes[chosen]
 	digest := hash.New()
-	digest.Write(payload)
+	digest.Write(input)
 	var options crypto.SignerOpts = hash
 	if algorithm[0] == 'P' {
 		options = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}
 	}
-	signature, err := o.key.signer.Sign(rand.Reader, digest.Sum(nil), options)
+	signature, err := k.signer.Sign(rand.Reader, digest.Sum(nil), options)
 	if err != nil {
 		return nil, err
 	}
-	if size := coordinates[algorithm]; size > 0 {
+	if size := coordinates[chosen]; size > 0 {
 		return fixed(signature, size)
 	}
 	return signature, nil

@@ -1,0 +1,94 @@
+package dpop
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/origin"
+)
+
+const (
+	maxServers = 128  // that are remembered at a time
+	maxNonce   = 4096 // bytes of a nonce
+)
+
+// Servers remembers what servers have said about proofs: the nonce that the next proof has to carry, and how far their
+// clocks are off, by origin (RFC 9449 §8.2, §9). Keep one for authorization servers and one for resource servers, for
+// both may live at one origin. The zero Servers knows none.
+type Servers struct {
+	mu   sync.Mutex
+	said map[origin.Origin]said // guarded by mu
+}
+
+type said struct {
+	nonce string
+	skew  time.Duration // of the server's clock against ours
+	timed bool          // skew is known
+}
+
+// Nonce is what proofs for u have to carry; "" if nothing is known.
+func (s *Servers) Nonce(u *url.URL) string { return s.of(u).nonce }
+
+// Skew is how far the clock of u's server is ahead of ours, if it has been noticed.
+func (s *Servers) Skew(u *url.URL) (skew time.Duration, known bool) {
+	told := s.of(u)
+	return told.skew, told.timed
+}
+
+func (s *Servers) of(u *url.URL) said {
+	o, _ := origin.Of(u)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.said[o]
+}
+
+// NoticeNonce learns from an answer of any status, and returns the nonce in it; "" if there is none that is good: more
+// than one header, or other characters than RFC 9449 §8.1 allows.
+func (s *Servers) NoticeNonce(u *url.URL, answer http.Header) string {
+	values := answer["Dpop-Nonce"]
+	if len(values) != 1 || !isNonce(values[0]) {
+		return ""
+	}
+	s.learn(u, func(told *said) { told.nonce = values[0] })
+	return values[0]
+}
+
+// NoticeDate learns a server's clock from an answer that has refused a proof. Only its own proofs are dated by it.
+func (s *Servers) NoticeDate(u *url.URL, answer http.Header, now time.Time) {
+	date, err := http.ParseTime(answer.Get("Date"))
+	if err != nil {
+		return
+	}
+	s.learn(u, func(told *said) { told.skew, told.timed = date.Sub(now), true })
+}
+
+func (s *Servers) learn(u *url.URL, what func(*said)) {
+	o, ok := origin.Of(u)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told, known := s.said[o]
+	if s.said == nil {
+		s.said = make(map[origin.Origin]said)
+	}
+	if !known && len(s.said) >= maxServers {
+		for some := range s.said { // whichever: it costs that server's next request one more send
+			delete(s.said, some)
+			break
+		}
+	}
+	what(&told)
+	s.said[o] = told
+}
+
+// isNonce reports whether text has the form of a nonce: NQCHAR (RFC 6749 appendix A), and not endless.
+func isNonce(text string) bool {
+	return text != "" && len(text) <= maxNonce && !strings.ContainsFunc(text, func(r rune) bool {
+		return r <= ' ' || r > '~' || r == '"' || r == '\\'
+	})
+}
