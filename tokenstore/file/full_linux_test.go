@@ -30,6 +30,9 @@ func writeToFullDisk(ctx context.Context, s *file.Store) error {
 	if !errors.Is(err, syscall.EFBIG) || errors.Is(err, tokenstore.ErrConflict) {
 		return fmt.Errorf("a write that was cut off returned: %w", err)
 	}
+	if err := s.Probe(ctx); !errors.Is(err, syscall.EFBIG) {
+		return fmt.Errorf("Probe said of a disk without room: %w", err)
+	}
 	if left, _ := filepath.Glob(filepath.Join(childDir(), "*.tmp")); len(left) > 0 {
 		return errors.New("the part that was written is left")
 	}

@@ -25,10 +25,12 @@ import (
 const childEnv = "FILE_TEST_CHILD"
 
 var jobs = map[string]func(context.Context, *file.Store) error{
-	"churn":     churn,
-	"increment": func(ctx context.Context, s *file.Store) error { return increment(ctx, s, perProcess) },
-	"full":      writeToFullDisk,
-	"network":   useNetworkFolder,
+	"churn":         churn,
+	"increment":     func(ctx context.Context, s *file.Store) error { return increment(ctx, s, perProcess) },
+	"increment old": func(ctx context.Context, _ *file.Store) error { return incrementWith(ctx, sealing, next) },
+	"increment new": func(ctx context.Context, _ *file.Store) error { return incrementWith(ctx, next, sealing) },
+	"full":          writeToFullDisk,
+	"network":       useNetworkFolder,
 }
 
 func TestMain(m *testing.M) {
@@ -160,6 +162,15 @@ func increment(ctx context.Context, s *file.Store, n int) error {
 		}
 	}
 	return nil
+}
+
+// incrementWith does it in the child's folder with keys of its own.
+func incrementWith(ctx context.Context, key, former []byte) error {
+	s, err := file.New(childDir(), file.Options{Key: seal.RawKey(key), Former: []seal.KeySource{seal.RawKey(former)}})
+	if err != nil {
+		return err
+	}
+	return increment(ctx, s, perProcess)
 }
 
 func TestProcessesLoseNoUpdate(t *testing.T) {
