@@ -65,7 +65,7 @@ func (s *Store) Purge(ctx context.Context) (purged int, err error) {
 	for {
 		keys, err := s.keys(ctx, "purge", s.statements.purge, batch)
 		purged += len(keys)
-		if err == nil && s.board != nil {
+		if err == nil && s.board != nil && len(keys) > 0 {
 			err = s.tell(ctx, keys)
 		}
 		if err != nil || len(keys) < batch {
