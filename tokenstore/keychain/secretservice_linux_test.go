@@ -24,11 +24,14 @@ import (
 var roles = map[string]func(context.Context) error{
 	"no bus":     func(ctx context.Context) error { return expect(ctx, keychain.ErrUnavailable, time.Second) },
 	"no service": func(ctx context.Context) error { return expect(ctx, keychain.ErrUnavailable, 5*time.Second) },
+	"no keyring": withDisplay(withKeyring(nil, expectNoKeyring)),
 	"unlocked":   withKeyring([]string{"--unlock"}, keepRecords),
 	"locked": withKeyring(nil, func(ctx context.Context) error {
 		return expect(ctx, keychain.ErrLocked, 5*time.Second)
 	}),
 	"prompt": withDisplay(withKeyring(nil, expectPrompt)),
+	"deaths": withKeyring([]string{"--unlock"}, dieEverywhere),
+	"dies":   die,
 }
 
 // run makes the test binary play a role, on a D-Bus of its own unless bus is given.
@@ -114,6 +117,16 @@ func TestSecretServiceThatAsks(t *testing.T) {
 	dir := home(t)
 	run(t, "unlocked", dir, "")
 	run(t, "prompt", dir, "")
+}
+
+func TestSecretServiceWithoutAKeyring(t *testing.T) {
+	needTools(t, "dbus-run-session", "gnome-keyring-daemon", "Xvfb")
+	run(t, "no keyring", home(t), "")
+}
+
+func TestDeathAtEveryOperationOfASecretService(t *testing.T) {
+	needTools(t, "dbus-run-session", "gnome-keyring-daemon")
+	run(t, "deaths", home(t), "")
 }
 
 // withKeyring plays a role while a gnome-keyring-daemon runs.
@@ -221,6 +234,9 @@ func keepRecords(ctx context.Context) error {
 	if _, _, err = s.Load(ctx, "k"); !errors.Is(err, tokenstore.ErrNotFound) {
 		return fmt.Errorf("after deleting: %w", err)
 	}
+	for _, err := range s.Keys(ctx, "") {
+		return fmt.Errorf("a key is left: %w", err)
+	}
 	made, err := s.Key(ctx, true)
 	if err != nil {
 		return err
@@ -228,7 +244,23 @@ func keepRecords(ctx context.Context) error {
 	if found, err := other.Key(ctx, false); err != nil || !bytes.Equal(made, found) {
 		return fmt.Errorf("the key is another one: %w", err)
 	}
-	return nil
+	if _, err := s.Swap(ctx, "k", "", []byte("v")); err != nil {
+		return err
+	}
+	for key, err := range other.Keys(ctx, "") {
+		if key != "k" || err != nil {
+			return fmt.Errorf("the keys hold %q: %w", key, err)
+		}
+	}
+	if err := s.Probe(ctx); err != nil {
+		return fmt.Errorf("probing what works: %w", err)
+	}
+	unattended, err := keychain.New("evergrant test", keychain.Options{Unattended: true})
+	if err != nil {
+		return err
+	}
+	_, _, err = unattended.Load(ctx, "k")
+	return err
 }
 
 // expect tries every kind of access, which must fail for the reason want before the deadline.
@@ -242,12 +274,35 @@ func expect(ctx context.Context, want error, limit time.Duration) error {
 	_, _, loaded := s.Load(ctx, "k")
 	_, swapped := s.Swap(ctx, "k", "", []byte("v"))
 	_, keyed := s.Key(ctx, true)
-	for _, err := range []error{loaded, swapped, keyed} {
+	var listed error
+	for _, err := range s.Keys(ctx, "") {
+		listed = err
+	}
+	for _, err := range []error{loaded, swapped, keyed, listed, s.Probe(ctx)} {
 		if !errors.Is(err, want) {
 			return fmt.Errorf("%w instead of %w", err, want)
 		}
 	}
 	return ctx.Err()
+}
+
+// expectNoKeyring finds a Secret Service that has no keyring, which nobody is asked to make.
+func expectNoKeyring(ctx context.Context) error {
+	if err := expect(ctx, keychain.ErrUnavailable, 5*time.Second); err != nil {
+		return err
+	}
+	return expectPrompter(ctx, false)
+}
+
+// expectPrompter checks whether the program that puts prompts on the display was started. The bus starts
+// it for the first prompt.
+func expectPrompter(ctx context.Context, want bool) error {
+	out, err := exec.CommandContext(ctx, "dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.DBus",
+		"/org/freedesktop/DBus", "org.freedesktop.DBus.NameHasOwner", "string:org.gnome.keyring.SystemPrompter").Output()
+	if err == nil && bytes.Contains(out, []byte("boolean true")) != want {
+		err = fmt.Errorf("a prompt came up: %v", !want)
+	}
+	return err
 }
 
 // expectPrompt reads from a keychain that asks, and goes on asking when the reader has left.
@@ -256,15 +311,36 @@ func expectPrompt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	short, cancel := context.WithTimeout(ctx, 3*time.Second)
+	if err := s.Probe(ctx); !errors.Is(err, keychain.ErrLocked) {
+		return fmt.Errorf("%w from a probe", err)
+	}
+	unattended, err := keychain.New("evergrant test", keychain.Options{Unattended: true})
+	if err != nil {
+		return err
+	}
+	if _, err := unattended.Swap(ctx, "k", "", []byte("v")); !errors.Is(err, keychain.ErrLocked) {
+		return fmt.Errorf("%w with nobody there", err)
+	}
+	if err := expectPrompter(ctx, false); err != nil {
+		return err
+	}
+	told := make(chan string, 1)
+	defer s.Notify(func(_, text string) { told <- text })()
+	short, cancel := context.WithTimeout(ctx, 8*time.Second) // longer than silence is borne
 	defer cancel()
 	began := time.Now()
 	_, _, err = s.Load(short, "k")
 	if !errors.Is(err, keychain.ErrLocked) || !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w instead of a wait until the deadline", err)
 	}
-	if took := time.Since(began); took > 4*time.Second {
-		return fmt.Errorf("a deadline of 3s took %v", took)
+	if took := time.Since(began); took > 8050*time.Millisecond {
+		return fmt.Errorf("a deadline of 8s took %v", took)
+	}
+	if len(told) != 1 {
+		return errors.New("the program was not told that it waits for a person")
+	}
+	if err := expectPrompter(ctx, true); err != nil {
+		return err
 	}
 	began = time.Now()
 	_, err = s.Swap(ctx, "k", "", []byte("v"))
