@@ -30,14 +30,14 @@ func endedContext(t *trial) error {
 	late, cancel := context.WithDeadline(t.ctx, time.Now().Add(-time.Second))
 	defer cancel()
 	for _, ctx := range []context.Context{cancelled, late} {
-		err := t.soon("Load", func() error {
+		err := t.ends("Load", time.Now(), func() error {
 			_, _, err := t.store.Load(ctx, t.key("k"))
 			return wraps("Load", err, ctx.Err())
 		})
 		if err != nil {
 			return err
 		}
-		err = t.soon("Swap", func() error {
+		err = t.ends("Swap", time.Now(), func() error {
 			_, err := t.store.Swap(ctx, t.key("k"), version, []byte("w"))
 			return wraps("Swap", err, ctx.Err())
 		})
@@ -128,7 +128,7 @@ func listsEnded(t *trial) error {
 	ctx, cancel := context.WithCancel(t.ctx)
 	cancel()
 	var last error
-	err := t.soon("Keys", func() error {
+	err := t.ends("Keys", time.Now(), func() error {
 		for key, err := range l.Keys(ctx, t.prefix) {
 			if last != nil {
 				return errors.New("Keys went on after its error")
@@ -145,7 +145,10 @@ func listsEnded(t *trial) error {
 	return wraps("Keys", last, context.Canceled)
 }
 
-func waits(t *trial) error {
+func waits(t *trial) error { return t.wakes(t.store) }
+
+// wakes checks that what writer does ends the store's Wait.
+func (t *trial) wakes(writer tokenstore.Store) error {
 	w, ok := t.store.(tokenstore.Waiter)
 	if !ok {
 		return errNotOffered
@@ -156,7 +159,7 @@ func waits(t *trial) error {
 		returned := make(chan error, 1)
 		go func() { returned <- t.waitFor(w, was) }()
 		var err error
-		if version, err = t.swap(t.key("k"), was, []byte(step.value)); err != nil {
+		if version, err = t.over(writer).swap(t.key("k"), was, []byte(step.value)); err != nil {
 			return err
 		}
 		if err := t.soon("Wait", func() error { return <-returned }); err != nil {
@@ -194,9 +197,10 @@ func waitsEnded(t *trial) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, 10*time.Millisecond)
+	end := time.Now().Add(10 * time.Millisecond)
+	ctx, cancel := context.WithDeadline(t.ctx, end)
 	defer cancel()
-	return t.soon("Wait", func() error {
+	return t.ends("Wait", end, func() error {
 		for {
 			if err := w.Wait(ctx, t.key("k"), version); err != nil {
 				return wraps("Wait", err, context.DeadlineExceeded)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -288,23 +287,6 @@ func errorsShowNothing(t *trial) error {
 	return nil
 }
 
-// tally adds a stroke to the value under key by compare-and-swap. Every value differs from every other in
-// all that a version may be derived from, so that what fails here is the compare-and-swap alone.
-func (t *trial) tally(key string) error {
-	for {
-		value, version, err := t.store.Load(t.ctx, key)
-		if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
-			return err
-		}
-		if _, err = t.store.Swap(t.ctx, key, version, slices.Concat(value, []byte{'|'})); err == nil {
-			return nil
-		}
-		if !errors.Is(err, tokenstore.ErrConflict) {
-			return err
-		}
-	}
-}
-
 func concurrency(t *trial) error {
 	const writers, each = 6, 8
 	var group sync.WaitGroup
@@ -312,7 +294,7 @@ func concurrency(t *trial) error {
 	for i := range writers {
 		group.Go(func() {
 			for range each {
-				if errs[i] = t.tally(t.key("k")); errs[i] != nil {
+				if errs[i] = tally(t.ctx, t.store, t.key("k")); errs[i] != nil {
 					return
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"testing"
 	"time"
 
 	"github.com/evergrant/evergrant/tokenstore"
@@ -17,14 +18,46 @@ type trial struct {
 	store    tokenstore.Store
 	prefix   string // of every key of this trial
 	patience time.Duration
+
+	opening *opening
+	open    func(testing.TB) tokenstore.Store
 }
 
 // key returns the trial's key of that name.
 func (t *trial) key(name string) string { return t.prefix + name }
 
+// over is the same trial of another store.
+func (t *trial) over(store tokenstore.Store) *trial {
+	other := *t
+	other.store = store
+	return &other
+}
+
+// again opens the store once more.
+func (t *trial) again() (tokenstore.Store, error) {
+	if !t.opening.shares {
+		return nil, errNotShared
+	}
+	return t.open(t.opening), nil
+}
+
+// load is the store's Load, which gets its time and no more.
+func (t *trial) load(key string) ([]byte, tokenstore.Version, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, 3*t.patience)
+	defer cancel()
+	return t.store.Load(ctx, key)
+}
+
+// try is the store's Swap, which gets its time and no more.
+func (t *trial) try(key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, 3*t.patience)
+	defer cancel()
+	return t.store.Swap(ctx, key, old, value)
+}
+
 // swap must succeed.
 func (t *trial) swap(key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
-	version, err := t.store.Swap(t.ctx, key, old, value)
+	version, err := t.try(key, old, value)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("Swap of %d bytes at a current version failed: %w", len(value), err)
@@ -43,7 +76,7 @@ func (t *trial) put(name, value string) (tokenstore.Version, error) {
 
 // conflict makes a Swap that must end in ErrConflict.
 func (t *trial) conflict(key string, old tokenstore.Version, value []byte) error {
-	version, err := t.store.Swap(t.ctx, key, old, value)
+	version, err := t.try(key, old, value)
 	if !errors.Is(err, tokenstore.ErrConflict) {
 		return fmt.Errorf("Swap returned %v instead of ErrConflict", err)
 	}
@@ -55,7 +88,7 @@ func (t *trial) conflict(key string, old tokenstore.Version, value []byte) error
 
 // has looks for value under key, at version unless that is zero.
 func (t *trial) has(key string, value []byte, version tokenstore.Version) error {
-	got, at, err := t.store.Load(t.ctx, key)
+	got, at, err := t.load(key)
 	switch {
 	case err != nil:
 		return fmt.Errorf("Load of a value of %d bytes failed: %w", len(value), err)
@@ -71,7 +104,7 @@ func (t *trial) has(key string, value []byte, version tokenstore.Version) error 
 
 // hasNot looks for an absent key.
 func (t *trial) hasNot(key string) error {
-	value, version, err := t.store.Load(t.ctx, key)
+	value, version, err := t.load(key)
 	if !errors.Is(err, tokenstore.ErrNotFound) {
 		return fmt.Errorf("Load of an absent key returned %v instead of ErrNotFound", err)
 	}
@@ -81,16 +114,39 @@ func (t *trial) hasNot(key string) error {
 	return nil
 }
 
-// soon runs call and fails if it is not back within the trial's patience.
-func (t *trial) soon(what string, call func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- call() }()
-	timer := time.NewTimer(t.patience)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
-		return fmt.Errorf("%s is not back after %v", what, t.patience)
+// settle ends what is in doubt after a Swap whose outcome nobody knows: what is loaded must be as allowed
+// says, and can be replaced by next. The Swap in doubt may land meanwhile, once.
+func (t *trial) settle(key string, next []byte, allowed func(value []byte) error) (tokenstore.Version, error) {
+	for range 2 {
+		value, version, err := t.load(key)
+		if err != nil {
+			return "", fmt.Errorf("Load failed: %w", err)
+		}
+		if err := allowed(value); err != nil {
+			return "", err
+		}
+		version, err = t.try(key, version, next)
+		if err == nil {
+			return version, nil
+		}
+		if !errors.Is(err, tokenstore.ErrConflict) {
+			return "", fmt.Errorf("Swap at the version loaded failed: %w", err)
+		}
 	}
+	return "", errors.New("Swap at the version loaded returned ErrConflict twice, though one Swap alone was in doubt")
+}
+
+// step is one of several that are taken in turn.
+type step struct {
+	name string
+	take func() error
+}
+
+func inTurn(steps ...step) error {
+	for _, s := range steps {
+		if err := s.take(); err != nil {
+			return fmt.Errorf("when %s: %w", s.name, err)
+		}
+	}
+	return nil
 }
