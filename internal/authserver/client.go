@@ -22,30 +22,18 @@ package authserver
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
+	"time"
 
+	"github.com/evergrant/evergrant/internal/jws"
 	"github.com/evergrant/evergrant/internal/secret"
 )
 
 // userAgent names this library to servers; some refuse Go's default.
 const userAgent = "evergrant"
-
-// Method is how a client authenticates (RFC 7591 §2).
-type Method string
-
-const (
-	// MethodBasic: an Authorization header.
-	MethodBasic Method = "client_secret_basic"
-	// MethodPost: client_id and client_secret in the form.
-	MethodPost Method = "client_secret_post"
-	// MethodNone: a public client, which only says its client_id.
-	MethodNone Method = "none"
-)
 
 // Client is an OAuth client at an authorization server. It is immutable.
 type Client struct {
@@ -53,6 +41,13 @@ type Client struct {
 	ID     string       // empty: no client_id is sent (RFC 7521 §4.1)
 	Secret secret.String
 	Method Method
+
+	// For the methods that sign an assertion:
+
+	Key       *jws.Key      // private_key_jwt
+	Algorithm string        // of the signature
+	Audience  string        // whom the assertions are for (RFC 7523 §3)
+	Ahead     time.Duration // of the server's clock before the local one
 }
 
 // Token makes a token request (RFC 6749 §3.2) with form, to which client authentication is added. gate,
@@ -91,21 +86,21 @@ func (c *Client) post(ctx context.Context, endpoint string, form url.Values, ask
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	sent, authorization, err := c.authenticate(form)
-	if err == nil {
-		err = checkEndpoint(endpoint, true)
+	if err := checkEndpoint(endpoint, true); err != nil {
+		return nil, &Failure{Outcome: Misconfigured, Err: fmt.Errorf("nothing was sent; check the endpoint's address: %w", err)}
 	}
-	if err != nil {
-		return nil, &Failure{Outcome: Misconfigured, Err: fmt.Errorf("nothing was sent; check the endpoint's address and how the client authenticates: %w", err)}
+	shown, failure := c.authenticate(form)
+	if failure != nil {
+		return nil, failure
 	}
-	hide := newScrubber(sent, c.Secret.Reveal(), authorization)
+	hide := newScrubber(shown.form, c.Secret.Reveal(), shown.basic)
 	g := &gate{ask: ask}
-	req, err := newPost(ctx, endpoint, sent.Encode(), g)
+	req, err := newPost(ctx, endpoint, shown.form.Encode(), g)
 	if err != nil {
 		return nil, &Failure{Outcome: Misconfigured, Err: hide.error(err)}
 	}
-	if authorization != "" {
-		req.Header.Set("Authorization", "Basic "+authorization)
+	if shown.basic != "" {
+		req.Header.Set("Authorization", "Basic "+shown.basic)
 	}
 	// Not http.Client.Do, which reads a redirect's Location before it asks whether to follow.
 	resp, err := c.HTTP.Transport.RoundTrip(req)
@@ -114,11 +109,14 @@ func (c *Client) post(ctx context.Context, endpoint string, form url.Values, ask
 		return nil, noAnswer(written, isTimeout(ctx, err), hide.error(err))
 	}
 	defer resp.Body.Close()
-	return readReply(ctx, resp, hide), nil
+	r := readReply(ctx, resp, hide)
+	r.method = c.Method
+	return r, nil
 }
 
-// newPost makes the request. GetBody lets net/http itself repeat a request that provably was not sent,
-// on a connection that had died; the new body passes the gate as the first did.
+// newPost makes the request. GetBody lets net/http itself repeat a request that the server provably has not
+// seen, or not looked at, on a connection that had died; the new body passes the gate as the first did. An
+// assertion in it is as unused as before.
 func newPost(ctx context.Context, endpoint, form string, g *gate) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, g.body(form))
 	if err != nil {
@@ -130,28 +128,4 @@ func newPost(ctx context.Context, endpoint, form string, g *gate) (*http.Request
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", userAgent)
 	return req, nil
-}
-
-// authenticate adds exactly one kind of client authentication (RFC 6749 §2.3): to a copy of form, or as
-// the credentials of an Authorization header.
-func (c *Client) authenticate(form url.Values) (_ url.Values, basic string, _ error) {
-	sent := make(url.Values, len(form)+2)
-	maps.Copy(sent, form)
-	switch c.Method {
-	case MethodBasic:
-		// RFC 6749 §2.3.1: both are form-encoded before they are joined.
-		pair := url.QueryEscape(c.ID) + ":" + url.QueryEscape(c.Secret.Reveal())
-		return sent, base64.StdEncoding.EncodeToString([]byte(pair)), nil
-	case MethodPost:
-		if !c.Secret.IsEmpty() {
-			sent.Set("client_secret", c.Secret.Reveal())
-		}
-	case MethodNone:
-	default:
-		return nil, "", fmt.Errorf("no way to authenticate by %q; use %s, %s or %s", string(c.Method), MethodBasic, MethodPost, MethodNone)
-	}
-	if c.ID != "" {
-		sent.Set("client_id", c.ID)
-	}
-	return sent, "", nil
 }

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,8 +21,30 @@ type Metadata struct {
 	DeviceAuthorizationEndpoint string   `json:"device_authorization_endpoint"`
 	RevocationEndpoint          string   `json:"revocation_endpoint"`
 	TokenEndpointAuthMethods    []string `json:"token_endpoint_auth_methods_supported"`
+	TokenEndpointAuthAlgorithms []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RevocationAuthMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAuthAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
 	AuthorizationResponseIss    bool     `json:"authorization_response_iss_parameter_supported"`
+
+	// MTLS are the endpoints to be used with a client certificate (RFC 8705 §5).
+	MTLS Aliases `json:"mtls_endpoint_aliases"`
+}
+
+// Aliases are the addresses of endpoints where they take a client certificate (RFC 8705 §5); empty: as elsewhere.
+type Aliases struct {
+	TokenEndpoint               string `json:"token_endpoint"`
+	DeviceAuthorizationEndpoint string `json:"device_authorization_endpoint"`
+	RevocationEndpoint          string `json:"revocation_endpoint"`
+}
+
+// WithAliases is m with its mtls_endpoint_aliases in place of the endpoints.
+func (m *Metadata) WithAliases() *Metadata {
+	moved := *m
+	moved.TokenEndpoint = cmp.Or(m.MTLS.TokenEndpoint, m.TokenEndpoint)
+	moved.DeviceAuthorizationEndpoint = cmp.Or(m.MTLS.DeviceAuthorizationEndpoint, m.DeviceAuthorizationEndpoint)
+	moved.RevocationEndpoint = cmp.Or(m.MTLS.RevocationEndpoint, m.RevocationEndpoint)
+	return &moved
 }
 
 // DiscoveryError says that an issuer has no usable metadata, and what was tried.
@@ -161,6 +184,9 @@ func (m *Metadata) check(issuer string, u *url.URL) error {
 		{"token_endpoint", m.TokenEndpoint},
 		{"device_authorization_endpoint", m.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint", m.RevocationEndpoint},
+		{"token_endpoint alias for mutual TLS", m.MTLS.TokenEndpoint},
+		{"device_authorization_endpoint alias for mutual TLS", m.MTLS.DeviceAuthorizationEndpoint},
+		{"revocation_endpoint alias for mutual TLS", m.MTLS.RevocationEndpoint},
 	} {
 		if e.address == "" {
 			continue

@@ -41,6 +41,7 @@ type Failure struct {
 	Code, Description, URI string        // error, error_description, error_uri (RFC 6749 §5.2); "": not said
 	RetryAfter             time.Duration // 0: not said
 	Date                   time.Time     // the answer's Date header; zero: none
+	Method                 Method        // how the client authenticated; "": there was no answer
 	Err                    error         // the cause, where there is one beside the answer
 }
 
@@ -76,7 +77,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 func (f *Failure) advice() string {
 	switch {
 	case f.Code == "invalid_client":
-		return "check ClientID, ClientSecret and the client authentication method (Endpoint.AuthStyle)"
+		return f.Method.advice()
 	case f.Code == "unauthorized_client", f.Code == "unsupported_grant_type":
 		return "allow this grant to the client at the server"
 	case f.Code == "invalid_scope":
@@ -126,6 +127,7 @@ func (r *reply) failure() *Failure {
 	code := r.text("error")
 	f := &Failure{
 		Outcome:     r.outcome(code),
+		Method:      r.method,
 		Status:      r.status,
 		Code:        code,
 		Description: r.hide.words(r.text("error_description")),

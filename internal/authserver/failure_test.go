@@ -119,7 +119,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		status     int
 		body, want string
 	}{
-		{401, `{"error":"invalid_client","error_description":"no such client"}`, "Endpoint.AuthStyle"},
+		{401, `{"error":"invalid_client","error_description":"no such client"}`, "AuthMethod"},
 		{401, `{"error":"invalid_client","error_description":"no such client"}`, "no such client"},
 		{400, `{"error":"unauthorized_client"}`, "allow this grant"},
 		{400, `{"error":"unsupported_grant_type"}`, "allow this grant"},

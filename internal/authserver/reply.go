@@ -19,6 +19,7 @@ type reply struct {
 	status  int
 	header  http.Header
 	hide    scrubber
+	method  Method // by which the client authenticated
 	members map[string]json.RawMessage
 	err     error // why there are no members; quotes nothing
 	empty   bool  // there is no body

@@ -16,7 +16,10 @@ const maxWords = 200
 type scrubber struct{ replacer *strings.Replacer }
 
 // harmless are the parameters that may be repeated in an error.
-var harmless = []string{"grant_type", "client_id", "redirect_uri", "scope", "token_type_hint", "resource", "audience"}
+var harmless = []string{
+	"grant_type", "client_id", "redirect_uri", "scope", "token_type_hint", "resource", "audience",
+	"client_assertion_type", "subject_token_type", "actor_token_type", "requested_token_type",
+}
 
 // newScrubber makes a scrubber for the values in form and for secrets, as they are and as they may
 // have been encoded.
