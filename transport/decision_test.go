@@ -188,7 +188,7 @@ func TestTokens(t *testing.T) {
 		{"BEARER", &oauth2.Token{AccessToken: "abc", TokenType: "BEARER"}, "Bearer abc"},
 		{"odd characters", &oauth2.Token{AccessToken: `00D!a|b:c"d~=`}, `Bearer 00D!a|b:c"d~=`},
 		{"long", &oauth2.Token{AccessToken: strings.Repeat("x", 10_000)}, "Bearer " + strings.Repeat("x", 10_000)},
-		{"DPoP", &oauth2.Token{AccessToken: "s3cret", TokenType: "DPoP"}, ""},
+		{"DPoP from no Prover", &oauth2.Token{AccessToken: "s3cret", TokenType: "DPoP"}, ""},
 		{"MAC", &oauth2.Token{AccessToken: "s3cret", TokenType: "mac"}, ""},
 		{"N_A", &oauth2.Token{AccessToken: "s3cret", TokenType: "N_A"}, ""},
 		{"type with a space", &oauth2.Token{AccessToken: "s3cret", TokenType: "Bearer "}, ""},

@@ -1,4 +1,4 @@
-// Package transport makes HTTP requests with OAuth 2 access tokens (RFC 6750): an http.RoundTripper that
+// Package transport makes HTTP requests with OAuth 2 access tokens (RFC 6750, RFC 9449): an http.RoundTripper that
 // attaches a token, recognises a rejected one, has it renewed, and sends the request once more.
 //
 //	hc := &http.Client{Transport: &transport.Transport{Source: source}}
@@ -16,21 +16,33 @@
 //   - name only schemes that take no access token (Basic, Negotiate …), or
 //   - ask for a step-up: insufficient_scope, insufficient_user_authentication (RFC 9470) or
 //     insufficient_claims, or
-//   - ask for a DPoP proof: use_dpop_nonce or invalid_dpop_proof (RFC 9449).
+//   - ask for a DPoP proof: use_dpop_nonce or invalid_dpop_proof (RFC 9449); see below.
 //
 // Then Source.Renew is called, once, and the request is sent once more, if its body can be had again:
 // there is none, or GetBody makes another, or nobody has read from it yet, as when a server answers
 // without asking for an announced body (Expect: 100-continue). Where it cannot be had again the token is
-// renewed all the same, for the requests to come. A request is so sent twice at most.
+// renewed all the same, for the requests to come. A request with a Bearer token is so sent twice at most.
 //
 // Every other answer reaches the caller untouched, its body unread: a 403 insufficient_scope, for one,
 // of which [Challenges] tells the scope that is needed. [Transport.Rejected] recognises what a
 // particular server says in place of a 401.
 //
+// # Tokens that are bound to a key
+//
+// A token whose TokenType is DPoP goes as "Authorization: DPoP …", with a proof that its Source makes as a [Prover]; it
+// never goes as a Bearer token, nor in plain text beyond this machine. Every send has a proof of its own, and so has
+// every request along a redirect within the origin; a proof of the caller's own is replaced. (What net/http itself
+// repeats when a kept connection turns out to be dead is the same proof again.) The nonces that servers
+// give, with whatever answer, are kept by origin for the proofs to come (RFC 9449 §8.2).
+//
+// Where a 401 has DPoP challenges, they alone count. If one says use_dpop_nonce, the request is sent once more with the
+// nonce of that very answer; if one says invalid_dpop_proof, once more with a new proof. Neither renews the
+// token. A request is so sent three times at most: once more for the token and once more for the proof, in either order.
+//
 // # What the caller gets
 //
-//   - The answer to the second send, whatever it is; another 401 included.
-//   - The first answer, whole, where there is no second send: Renew returned an error that wraps
+//   - The answer to the last send, whatever it is; another 401 included.
+//   - The answer before, whole, where there is no further send: Renew returned an error that wraps
 //     [ErrRejected], or the same access token again; or the body cannot be had again.
 //   - The error of Source.Token, or any other error of Source.Renew, as it is, and no answer: that the
 //     person has to log in again, or that the caller's own context ended, must not hide behind a 401.

@@ -2,6 +2,7 @@ package transport_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rotation is a Source that mints token-1, token-2 … and renews only what was not replaced yet.
 type rotation struct {
+	kind     string // of the tokens; empty: bearer
 	mu       sync.Mutex
 	minted   int
 	current  *oauth2.Token
@@ -49,7 +51,7 @@ func (r *rotation) Renew(_ context.Context, rejected *oauth2.Token) (*oauth2.Tok
 
 func (r *rotation) mintLocked() {
 	r.minted++
-	r.current = &oauth2.Token{AccessToken: fmt.Sprintf("token-%d", r.minted), TokenType: "bearer"}
+	r.current = &oauth2.Token{AccessToken: fmt.Sprintf("token-%d", r.minted), TokenType: cmp.Or(r.kind, "bearer")}
 }
 
 // renewals are the tokens that Renew was told of.

@@ -12,7 +12,9 @@ import (
 // secret. Tokens are shared and immutable: nobody changes one that was handed out.
 //
 // A Source that has a method Replayed(status int) is told, before it happens, of every request that is sent
-// again and of the status that has rejected its token. It must return at once.
+// again with another token and of the status that has rejected the one before. It must return at once.
+//
+// A Source whose tokens are bound to a key is a [Prover] too.
 type Source interface {
 	// Token returns a token that is usable now. It should be the same pointer for as long as it is
 	// the same token, for a Transport keeps what it makes of one.
@@ -22,6 +24,16 @@ type Source interface {
 	// anyone, it returns the replacement without asking the server. A nil rejected: renew now. Where
 	// no other token is to be had, an error that wraps ErrRejected says so.
 	Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error)
+}
+
+// Prover is an optional ability of a Source: proofs of possession for tokens whose TokenType is DPoP (RFC 9449), without
+// which they are not sent. Like a Source's methods, Prove is called concurrently, and its errors reach the caller of the
+// request as they are.
+type Prover interface {
+	// Prove makes a proof, new each time, for one send of one request with t, which came from Token or
+	// Renew: a JWT (RFC 9449 §4.2) with htm, htu, ath, iat, a jti of its own, and nonce unless that is
+	// empty. url is the request's in normal form, without query and fragment; it is https, or http on this machine.
+	Prove(ctx context.Context, t *oauth2.Token, method, url, nonce string) (string, error)
 }
 
 // ErrRejected is wrapped by an error of Source.Renew to say that no other token is to be had at present,

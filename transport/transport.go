@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/evergrant/evergrant/internal/dpop"
 	"github.com/evergrant/evergrant/internal/origin"
 )
 
@@ -26,7 +27,8 @@ var (
 	ErrConfig = errors.New("transport: bad configuration")
 
 	// ErrToken is wrapped by the error of a request that was not sent because its Source gave a
-	// token that cannot be: none, one of a type other than Bearer, or one that is no RFC 6750 §2.1
+	// token that cannot be: none, one of a type other than Bearer and DPoP, one of type DPoP where the
+	// Source is no Prover or the request would go in plain text, or one that is no RFC 6750 §2.1
 	// token because it holds spaces, control characters or anything beyond ASCII.
 	ErrToken = errors.New("transport: the token cannot be sent")
 )
@@ -51,7 +53,8 @@ type Transport struct {
 	// must be safe for concurrent use. Nil: only a 401 rejects.
 	Rejected func(*http.Response) bool
 
-	header atomic.Pointer[header]
+	header  atomic.Pointer[header]
+	servers dpop.Servers // of a Source that keeps none of its own
 
 	configured sync.Once
 	origins    []origin.Origin // of Origins; immutable once configured
@@ -63,6 +66,7 @@ type Transport struct {
 type header struct {
 	token *oauth2.Token
 	value []string
+	bound bool // the token is good with a DPoP proof only
 }
 
 // RoundTrip implements http.RoundTripper. Its errors are those of Source and of Base, as they are, and
@@ -80,59 +84,89 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	authorization, err := t.authorization(token)
+	h, err := t.authorization(token)
 	if err != nil {
 		closeBody(req)
 		return nil, err
 	}
 	body := newLoan(req)
 	defer body.release()
-	resp, err := t.send(req, body.first(), authorization)
-	if err != nil || !t.isRejected(resp) {
+	resp, err := t.send(req, body.first(), h, "")
+	if err != nil {
 		return resp, err
 	}
-	return t.replay(req, &body, resp, token)
+	return t.settle(req, &body, resp, h)
 }
 
-// replay has the rejected token renewed and sends the request once more. It returns what comes then,
-// or resp when there is no other token or no other body.
-func (t *Transport) replay(req *http.Request, body *loan, resp *http.Response, rejected *oauth2.Token) (*http.Response, error) {
-	body.hold()
-	fresh, err := t.Source.Renew(req.Context(), rejected)
-	if errors.Is(err, ErrRejected) || err == nil && fresh != nil && fresh.AccessToken == rejected.AccessToken {
-		return resp, nil
+// settle sends the request again as its answers ask for it: once more with another token, and once more with another
+// proof (I9). It returns what comes then, or the answer before where there is no other token or no other body.
+func (t *Transport) settle(req *http.Request, body *loan, resp *http.Response, h *header) (*http.Response, error) {
+	renewed, proven := false, false
+	for !renewed || h.bound && !proven {
+		said, nonce := t.judge(req, resp, h)
+		switch {
+		case said == rejected && !renewed:
+			renewed = true
+			body.hold()
+			fresh, err := t.renew(req, h)
+			if err != nil {
+				_ = resp.Body.Close()
+				return nil, err
+			}
+			if fresh == nil {
+				return resp, nil
+			}
+			h = fresh
+		case said == unproven && !proven:
+			proven = true
+		default:
+			return resp, nil
+		}
+		again, ok := body.again()
+		if !ok {
+			return resp, nil
+		}
+		status := resp.StatusCode
+		discard(resp)
+		if s, ok := t.Source.(interface{ Replayed(status int) }); ok && said == rejected {
+			s.Replayed(status)
+		}
+		var err error
+		if resp, err = t.send(req, again, h, nonce); err != nil {
+			return resp, err
+		}
 	}
-	if err != nil {
-		_ = resp.Body.Close()
-		return nil, err
-	}
-	authorization, err := t.authorization(fresh)
-	if err != nil {
-		_ = resp.Body.Close()
-		return nil, err
-	}
-	again, ok := body.again()
-	if !ok {
-		return resp, nil
-	}
-	status := resp.StatusCode
-	discard(resp)
-	if s, ok := t.Source.(interface{ Replayed(status int) }); ok {
-		s.Replayed(status)
-	}
-	return t.send(req, again, authorization)
+	return resp, nil
 }
 
-// send sends a copy of req with a body and a token. The answer names req itself, so that what logs
-// answers does not get the token.
-func (t *Transport) send(req *http.Request, body io.ReadCloser, authorization []string) (*http.Response, error) {
+// renew has a rejected token renewed; nil: no other one is to be had.
+func (t *Transport) renew(req *http.Request, old *header) (*header, error) {
+	fresh, err := t.Source.Renew(req.Context(), old.token)
+	if errors.Is(err, ErrRejected) || err == nil && fresh != nil && fresh.AccessToken == old.token.AccessToken {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.authorization(fresh)
+}
+
+// send sends a copy of req with a body and a token, and with a proof if the token needs one. The answer names req
+// itself, so that what logs answers does not get the token.
+func (t *Transport) send(req *http.Request, body io.ReadCloser, h *header, nonce string) (*http.Response, error) {
 	sent := *req
 	sent.Body = body
 	sent.Header = maps.Clone(req.Header)
 	if sent.Header == nil {
 		sent.Header = make(http.Header, 1)
 	}
-	sent.Header["Authorization"] = authorization
+	sent.Header["Authorization"] = h.value
+	if h.bound {
+		if err := t.prove(&sent, h.token, nonce); err != nil {
+			closeBody(&sent)
+			return nil, err
+		}
+	}
 	resp, err := t.base().RoundTrip(&sent)
 	if err != nil {
 		return resp, err
@@ -144,35 +178,49 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, authorization []
 	if resp.Body == nil {
 		resp.Body = http.NoBody
 	}
+	if h.bound {
+		t.known().NoticeNonce(req.URL, resp.Header)
+	}
 	return resp, nil
 }
 
 // authorization makes the Authorization header of a token, or finds the one made before.
-func (t *Transport) authorization(token *oauth2.Token) ([]string, error) {
+func (t *Transport) authorization(token *oauth2.Token) (*header, error) {
 	if h := t.header.Load(); h != nil && h.token == token {
-		return h.value, nil
+		return h, nil
 	}
-	if err := checkToken(token); err != nil {
+	scheme, err := t.scheme(token)
+	if err != nil {
 		return nil, err
 	}
-	h := &header{token, []string{"Bearer " + token.AccessToken}}
+	h := &header{token, []string{scheme + " " + token.AccessToken}, scheme == schemeDPoP}
 	t.header.Store(h)
-	return h.value, nil
+	return h, nil
 }
 
-// checkToken says why a token cannot be sent. The scheme is always written "Bearer": there are servers
-// that give out "bearer" and refuse it.
-func checkToken(token *oauth2.Token) error {
+const (
+	schemeBearer = "Bearer"
+	schemeDPoP   = "DPoP"
+)
+
+// scheme is how a token is sent, or why it cannot be. It is always written in the same way: there are servers
+// that give out "bearer" and refuse it. A token of type DPoP is never sent as another (RFC 9449 §7.1).
+func (t *Transport) scheme(token *oauth2.Token) (string, error) {
 	switch {
 	case token == nil || token.AccessToken == "":
-		return fmt.Errorf("%w: the source gave an empty one", ErrToken)
-	case token.TokenType != "" && !strings.EqualFold(token.TokenType, "Bearer"):
-		// The type is not shown: where fields were mixed up it is the token.
-		return fmt.Errorf("%w: its TokenType is not Bearer, the only one spoken", ErrToken)
+		return "", fmt.Errorf("%w: the source gave an empty one", ErrToken)
 	case strings.ContainsFunc(token.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return fmt.Errorf("%w: it holds characters that no header can carry", ErrToken)
+		return "", fmt.Errorf("%w: it holds characters that no header can carry", ErrToken)
+	case token.TokenType == "" || strings.EqualFold(token.TokenType, schemeBearer):
+		return schemeBearer, nil
+	case !strings.EqualFold(token.TokenType, schemeDPoP):
+		// The type is not shown: where fields were mixed up it is the token.
+		return "", fmt.Errorf("%w: its TokenType is neither Bearer nor DPoP, the only ones spoken", ErrToken)
 	}
-	return nil
+	if _, ok := t.Source.(Prover); !ok {
+		return "", fmt.Errorf("%w: it is bound to a key (DPoP), and Transport.Source is no Prover", ErrToken)
+	}
+	return schemeDPoP, nil
 }
 
 // hasAuthorization reports whether the caller has decided for himself. The key alone counts, however it
@@ -190,26 +238,40 @@ func hasAuthorization(h http.Header) bool {
 	return false
 }
 
-// isRejected reports whether resp rejects the token that its request carried.
-func (t *Transport) isRejected(resp *http.Response) bool {
+// verdict is what an answer says about the token that its request carried.
+type verdict int
+
+const (
+	indifferent verdict = iota // nothing that this package can do anything about
+	rejected                   // another token is wanted
+	unproven                   // another proof is wanted
+)
+
+// judge says what resp wants, and which nonce a new proof has to carry, if it says so.
+func (t *Transport) judge(req *http.Request, resp *http.Response, h *header) (said verdict, nonce string) {
 	if resp.StatusCode == http.StatusUnauthorized {
-		return rejects(Challenges(resp))
+		challenges := Challenges(resp)
+		if h.bound {
+			return t.judgeProof(req, resp, challenges)
+		}
+		return verdictOf(challenges), ""
 	}
 	if t.Rejected == nil {
-		return false
+		return indifferent, ""
 	}
 	peeked := &peekedBody{ReadCloser: resp.Body}
 	looked := *resp
 	looked.Body = peeked
-	rejected := t.Rejected(&looked)
+	if t.Rejected(&looked) {
+		said = rejected
+	}
 	resp.Body = peeked.restored()
-	return rejected
+	return said, ""
 }
 
-// rejects reports whether a 401 with these challenges is about the token. Without a challenge it is:
-// many servers send none. It is not if all are for other schemes, nor if one asks for what no other
-// token of the same grant can give.
-func rejects(challenges []Challenge) bool {
+// verdictOf reads a 401 with these challenges. Without one it is about the token: many servers send none. It is
+// not if all are for other schemes, nor if one asks for what no other token of the same grant can give.
+func verdictOf(challenges []Challenge) verdict {
 	concerned := len(challenges) == 0
 	for _, c := range challenges {
 		if !c.isOAuth() {
@@ -218,11 +280,14 @@ func rejects(challenges []Challenge) bool {
 		concerned = true
 		switch c.Params["error"] {
 		case "insufficient_scope", "insufficient_user_authentication", "insufficient_claims", // a step-up
-			"use_dpop_nonce", "invalid_dpop_proof": // a proof
-			return false
+			"use_dpop_nonce", "invalid_dpop_proof": // a proof, of which a token without a key knows nothing
+			return indifferent
 		}
 	}
-	return concerned
+	if concerned {
+		return rejected
+	}
+	return indifferent
 }
 
 // discard ends an answer that nobody gets. One that is not small is not worth its connection.
