@@ -2,8 +2,38 @@ module github.com/evergrant/evergrant/internal/bench
 
 go 1.26.0
 
-require github.com/stretchr/testify v1.12.1
+require (
+	github.com/evergrant/evergrant v0.0.0
+	github.com/evergrant/evergrant/internal/e2e v0.0.0-00010101000000-000000000000
+	github.com/evergrant/evergrant/tokenstore/redisstore v0.0.0-00010101000000-000000000000
+	github.com/evergrant/evergrant/tokenstore/sqlstore v0.0.0-00010101000000-000000000000
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/redis/go-redis/v9 v9.23.0
+	github.com/stretchr/testify v1.12.1
+	github.com/zalando/go-keyring v0.2.8
+)
 
-require go.yaml.in/yaml/v3 v3.0.5 // indirect
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/danieljoos/wincred v1.2.3 // indirect
+	github.com/godbus/dbus/v5 v5.2.2 // indirect
+	github.com/gofrs/flock v0.13.1 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	go.uber.org/atomic v1.12.0 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+)
 
 replace github.com/evergrant/evergrant => ../..
+
+replace github.com/evergrant/evergrant/internal/e2e => ../e2e
+
+replace github.com/evergrant/evergrant/tokenstore/sqlstore => ../../tokenstore/sqlstore
+
+replace github.com/evergrant/evergrant/tokenstore/redisstore => ../../tokenstore/redisstore
