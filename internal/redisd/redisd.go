@@ -31,6 +31,8 @@ const patience = 30 * time.Second
 type Server struct {
 	// Addr is "127.0.0.1:port", the same one after a restart.
 	Addr string
+	// ClusterPort is where the other servers of a cluster reach it, if it has a line "cluster-enabled yes".
+	ClusterPort string
 	// Dir is the server's folder; its log lies in it.
 	Dir string
 
@@ -109,7 +111,7 @@ func (s *Server) configure(config []string) error {
 	if err != nil {
 		return err
 	}
-	s.Addr = "127.0.0.1:" + ports[0]
+	s.Addr, s.ClusterPort = "127.0.0.1:"+ports[0], ports[1]
 	lines := []string{"bind 127.0.0.1", "port " + ports[0], `dir "` + s.Dir + `"`}
 	all := strings.Join(config, "\n")
 	s.args = []string{filepath.Join(s.Dir, "redis.conf")}
