@@ -22,7 +22,7 @@ const maxLifetime = 10 * 365 * 24 * time.Hour
 type Answer struct {
 	AccessToken, RefreshToken, IDToken secret.String
 
-	TokenType   string                     // "Bearer"
+	TokenType   string                     // "Bearer"; "DPoP" for a Client with a DPoP, if the server has bound it
 	Lifetime    time.Duration              // expires_in; 0: not said, or 0, by which some servers mean "never"
 	RefreshIn   time.Duration              // refresh_in; 0: not said
 	Scopes      []string                   // scope
@@ -60,7 +60,10 @@ func (r *reply) tokens() (*Answer, error) {
 	if a.AccessToken.IsEmpty() {
 		return nil, r.garbled(errors.New("it has no access_token"))
 	}
-	if kind := r.text("token_type"); kind != "" && !strings.EqualFold(kind, "Bearer") {
+	switch kind := r.text("token_type"); {
+	case r.bound && strings.EqualFold(kind, "DPoP"):
+		a.TokenType = "DPoP"
+	case kind != "" && !strings.EqualFold(kind, "Bearer"):
 		// Where a server has mixed up its members, the type is a token that it gives out right now.
 		fresh := newScrubber(nil, a.AccessToken.Reveal(), a.RefreshToken.Reveal(), a.IDToken.Reveal())
 		f := r.garbled(fmt.Errorf("its token_type %q is none that this client speaks; have the server issue Bearer tokens", fresh.words(r.hide.words(kind))))

@@ -48,6 +48,9 @@ type Client struct {
 	Algorithm string        // of the signature
 	Audience  string        // whom the assertions are for (RFC 7523 §3)
 	Ahead     time.Duration // of the server's clock before the local one
+
+	// DPoP binds the tokens that are asked for to a key; nil: they are Bearer tokens.
+	DPoP *DPoP
 }
 
 // Token makes a token request (RFC 6749 §3.2) with form, to which client authentication is added. gate,
@@ -55,7 +58,7 @@ type Client struct {
 // error stops the request before a byte of the form has left (the header may have). After Token has
 // returned nothing more of the form leaves. Any error is a *Failure.
 func (c *Client) Token(ctx context.Context, endpoint string, form url.Values, gate func() error) (*Answer, error) {
-	r, err := c.post(ctx, endpoint, form, gate)
+	r, err := c.postProven(ctx, endpoint, form, gate)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +84,11 @@ func (c *Client) Revoke(ctx context.Context, endpoint string, token secret.Strin
 
 // post sends form to endpoint and reads the answer. The error is a *Failure: there was no answer.
 func (c *Client) post(ctx context.Context, endpoint string, form url.Values, ask func() error) (*reply, error) {
+	return c.send(ctx, endpoint, form, "", ask)
+}
+
+// send is post with a DPoP proof, if there is one.
+func (c *Client) send(ctx context.Context, endpoint string, form url.Values, proof string, ask func() error) (*reply, error) {
 	if limit := c.HTTP.Timeout; limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
@@ -93,7 +101,7 @@ func (c *Client) post(ctx context.Context, endpoint string, form url.Values, ask
 	if failure != nil {
 		return nil, failure
 	}
-	hide := newScrubber(shown.form, c.Secret.Reveal(), shown.basic)
+	hide := newScrubber(shown.form, c.Secret.Reveal(), shown.basic, proof)
 	g := &gate{ask: ask}
 	req, err := newPost(ctx, endpoint, shown.form.Encode(), g)
 	if err != nil {
@@ -101,6 +109,9 @@ func (c *Client) post(ctx context.Context, endpoint string, form url.Values, ask
 	}
 	if shown.basic != "" {
 		req.Header.Set("Authorization", "Basic "+shown.basic)
+	}
+	if proof != "" {
+		req.Header.Set("DPoP", proof)
 	}
 	// Not http.Client.Do, which reads a redirect's Location before it asks whether to follow.
 	resp, err := c.HTTP.Transport.RoundTrip(req)
@@ -110,7 +121,7 @@ func (c *Client) post(ctx context.Context, endpoint string, form url.Values, ask
 	}
 	defer resp.Body.Close()
 	r := readReply(ctx, resp, hide)
-	r.method = c.Method
+	r.method, r.bound = c.Method, c.DPoP != nil
 	return r, nil
 }
 

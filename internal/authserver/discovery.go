@@ -25,6 +25,7 @@ type Metadata struct {
 	RevocationAuthMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
 	RevocationAuthAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
+	DPoPSigningAlgs             []string `json:"dpop_signing_alg_values_supported"`
 	AuthorizationResponseIss    bool     `json:"authorization_response_iss_parameter_supported"`
 
 	// MTLS are the endpoints to be used with a client certificate (RFC 8705 §5).

@@ -25,6 +25,7 @@ type reply struct {
 	empty   bool  // there is no body
 	cut     bool  // the body did not come to its end
 	slow    bool  // ... because time ran out
+	bound   bool  // tokens were asked for that are bound to a key
 }
 
 // readReply reads an answer: a JSON object, or a form as some servers send it.
