@@ -14,11 +14,13 @@ package gnomekeyring
 import (
 	"bufio"
 	"context"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,8 +51,8 @@ const (
 )
 
 // Rerun reports whether the test is done: it has run again, in a process whose session is in the given state, and
-// passed there. False means that this is that process.
-func Rerun(t *testing.T, state State) bool {
+// passed there. False means that this is that process. A benchmark reports what it has measured there.
+func Rerun(t testing.TB, state State) bool {
 	t.Helper()
 	if os.Getenv(marker) == string(state) {
 		return false
@@ -59,14 +61,26 @@ func Rerun(t *testing.T, state State) bool {
 	for level := range strings.SplitSeq(t.Name(), "/") {
 		levels = append(levels, "^"+regexp.QuoteMeta(level)+"$")
 	}
+	arguments := []string{"-test.v", "-test.count=1", "-test.run=" + strings.Join(levels, "/")}
+	b, measures := t.(*testing.B)
+	if measures {
+		arguments = []string{
+			"-test.run=^$", "-test.bench=" + strings.Join(levels, "/"),
+			"-test.benchtime=" + flag.Lookup("test.benchtime").Value.String(),
+		}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit(t))
 	defer cancel()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.CommandContext(ctx, self, "-test.v", "-test.count=1", "-test.run="+strings.Join(levels, "/"))
+	cmd := exec.CommandContext(ctx, self, arguments...)
 	cmd.Env = append(Start(t, state), marker+"="+string(state))
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, "in a session of its own: %s", output)
+	if measures {
+		report(b, output)
+		return true
+	}
 	require.Contains(t, string(output), "--- PASS: "+t.Name(), "the test did not run in its session")
 	if testing.Verbose() {
 		t.Logf("in a session of its own: %s", output)
@@ -74,9 +88,25 @@ func Rerun(t *testing.T, state State) bool {
 	return true
 }
 
+// measured is what a benchmark prints, in nanoseconds.
+var measured = regexp.MustCompile(`\s([0-9.]+) ns/op`)
+
+// report passes on what a benchmark has printed.
+func report(b *testing.B, output []byte) {
+	match := measured.FindSubmatch(output)
+	require.NotNil(b, match, "the benchmark did not run in its session: %s", output)
+	each, err := strconv.ParseFloat(string(match[1]), 64)
+	require.NoError(b, err)
+	b.ReportMetric(each, "ns/op")
+}
+
 // limit is how long a test that runs again may take: so long that this process can still tell what it said.
-func limit(t *testing.T) time.Duration {
-	if end, ok := t.Deadline(); ok {
+func limit(t testing.TB) time.Duration {
+	test, ok := t.(interface{ Deadline() (time.Time, bool) })
+	if !ok {
+		return time.Hour
+	}
+	if end, ok := test.Deadline(); ok {
 		return time.Until(end) - 5*time.Second
 	}
 	return time.Hour
