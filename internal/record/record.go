@@ -44,6 +44,8 @@ type Record struct {
 	Scopes       []string                   `json:"scopes,omitempty"`
 	Extra        map[string]json.RawMessage `json:"extra,omitempty"`   // what else the server sent where no resource was named
 	Adopted      string                     `json:"adopted,omitempty"` // SHA-256 of the token that Adopt was given
+	// DPoP is the key that the tokens are bound to (RFC 9449); nil: they are Bearer tokens. It is not changed, only replaced.
+	DPoP *Binding `json:"dpop,omitempty"`
 
 	unknown unknown
 }
@@ -60,6 +62,14 @@ type Access struct {
 	Scopes     []string `json:"scopes,omitempty"` // those of this resource's token, where the server said so
 	// Extra is what else the server sent with the token of a named resource.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
+
+	unknown unknown
+}
+
+// Binding is a key that tokens are bound to.
+type Binding struct {
+	Thumbprint string          `json:"jkt"`           // of the public key (RFC 7638)
+	Key        json.RawMessage `json:"jwk,omitempty"` // the private key (RFC 7517); nil: the program has it
 
 	unknown unknown
 }

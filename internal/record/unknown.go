@@ -17,6 +17,7 @@ type (
 	accessFields Access
 	leaseFields  Lease
 	markFields   Mark
+	keyFields    Binding
 )
 
 // versioned adds the format to the record's own members.
@@ -60,6 +61,15 @@ func (m *Mark) MarshalJSON() ([]byte, error) { return join((*markFields)(m), m.u
 // UnmarshalJSON implements json.Unmarshaler.
 func (m *Mark) UnmarshalJSON(data []byte) (err error) {
 	m.unknown, err = split(data, (*markFields)(m))
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (b *Binding) MarshalJSON() ([]byte, error) { return join((*keyFields)(b), b.unknown) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *Binding) UnmarshalJSON(data []byte) (err error) {
+	b.unknown, err = split(data, (*keyFields)(b))
 	return err
 }
 
