@@ -54,6 +54,8 @@ func (l Living) Held(ctx context.Context, name string) (bool, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
+	case IsMomentary(err): // somebody else is removing it
+		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("lockfile: the lock file %s cannot be looked at: %w", path, err)
 	case !locked:

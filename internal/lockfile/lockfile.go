@@ -22,6 +22,9 @@ const (
 	longestPause = 5 * time.Millisecond
 )
 
+// Patience is how long an operation is repeated that ends in an error of which IsMomentary says true.
+const Patience = 2 * time.Second
+
 // Lock is an exclusive lock on one file, which is made when it is first needed and never removed:
 // whoever removed it could leave two holders, one of the old file and one of the new. A Lock is safe
 // for concurrent use.
@@ -58,10 +61,11 @@ func (l *Lock) Acquire(ctx context.Context) (release func(), err error) {
 // take locks the file at path, making it if it is missing, and is back when it has it or ctx ends.
 func take(ctx context.Context, path string) (*flock.Flock, error) {
 	pause := firstPause
+	began := time.Now()
 	for {
 		file := flock.New(path)
 		locked, err := file.TryLock()
-		if err != nil {
+		if err != nil && (!IsMomentary(err) || time.Since(began) > Patience) {
 			return nil, fmt.Errorf("lockfile: the lock file %s cannot be locked: %w", path, err)
 		}
 		if locked {

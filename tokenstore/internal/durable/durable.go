@@ -9,13 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/evergrant/evergrant/internal/lockfile"
 )
 
 // Suffix ends the names of temporary files: one is never a file that somebody should read.
 const Suffix = ".tmp"
-
-// patience is how long an operation is repeated that another process is in the way of for a moment.
-const patience = 2 * time.Second
 
 // MakeFolder makes dir and what is missing above it, with mode 0700.
 func MakeFolder(dir string) error {
@@ -112,7 +111,7 @@ func Patiently(ctx context.Context, act func() error) error {
 	began := time.Now()
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		err := act()
-		if err == nil || !isMomentary(err) || time.Since(began) > patience {
+		if err == nil || !lockfile.IsMomentary(err) || time.Since(began) > lockfile.Patience {
 			return err
 		}
 		timer := time.NewTimer(pause)

@@ -20,6 +20,3 @@ func syncFolder(dir string) error {
 	}
 	return nil
 }
-
-// isMomentary reports whether err is gone in a moment. Unix knows no such errors.
-func isMomentary(error) bool { return false }
