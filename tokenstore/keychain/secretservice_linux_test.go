@@ -326,15 +326,15 @@ func expectPrompt(ctx context.Context) error {
 	}
 	told := make(chan string, 1)
 	defer s.Notify(func(_, text string) { told <- text })()
-	short, cancel := context.WithTimeout(ctx, 8*time.Second) // longer than silence is borne
+	short, cancel := context.WithTimeout(ctx, 6500*time.Millisecond) // longer than silence is borne
 	defer cancel()
 	began := time.Now()
 	_, _, err = s.Load(short, "k")
 	if !errors.Is(err, keychain.ErrLocked) || !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w instead of a wait until the deadline", err)
 	}
-	if took := time.Since(began); took > 8050*time.Millisecond {
-		return fmt.Errorf("a deadline of 8s took %v", took)
+	if took := time.Since(began); took > 6550*time.Millisecond {
+		return fmt.Errorf("a deadline of 6.5s took %v", took)
 	}
 	if len(told) != 1 {
 		return errors.New("the program was not told that it waits for a person")

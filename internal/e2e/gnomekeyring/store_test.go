@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,7 +22,9 @@ import (
 	"github.com/evergrant/evergrant/internal/e2e/gnomekeyring"
 	"github.com/evergrant/evergrant/internal/e2e/process"
 	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/tokenstore/file"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 	"github.com/evergrant/evergrant/tokenstore/storetest"
 )
 
@@ -62,33 +65,65 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// A desktop program and a cron job, which has no session bus, share what the cron job has logged in to.
+// A desktop program and a cron job, which has no session bus, share one grant.
 func TestOrElse(t *testing.T) {
 	if gnomekeyring.Rerun(t, gnomekeyring.Unlocked) {
 		return
 	}
-	dir, fallback := t.TempDir(), tokenstore.NewMemory()
-	desktop := open(t, keychain.Options{Dir: dir}).OrElse(fallback)
-	_, err := desktop.Swap(t.Context(), "desktop's", "", []byte("v"))
+	dir := t.TempDir()
+	desktop, err := orElse(dir)
 	require.NoError(t, err)
-	_, _, err = fallback.Load(t.Context(), "desktop's")
-	require.ErrorIs(t, err, tokenstore.ErrNotFound)
-	require.Equal(t, 2, items(t), "the grant and the list of keys")
 	require.NoError(t, desktop.Probe(t.Context()))
-	require.Equal(t, 2, items(t), "a probe leaves nothing")
+	require.Zero(t, items(t), "a probe leaves nothing")
+	_, err = desktop.Swap(t.Context(), "desktop's", "", []byte("v"))
+	require.NoError(t, err)
+	require.Equal(t, 2, items(t), "the grant and the list of keys")
+
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self)
+	cmd.Env = []string{cron + "=" + dir, "PATH=" + dir, "HOME=" + dir, "XDG_RUNTIME_DIR=" + dir}
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	value, _, err := desktop.Load(t.Context(), "cron's")
+	require.NoError(t, err)
+	require.Equal(t, "v", string(value))
+	require.Equal(t, 2, items(t), "the cron job's grant is in the fallback")
+	var keys []string
+	for key, err := range desktop.Keys(t.Context(), "") {
+		require.NoError(t, err)
+		keys = append(keys, key)
+	}
+	require.ElementsMatch(t, []string{"desktop's", "cron's"}, keys)
 }
 
-func TestOrElseWithoutAKeychain(t *testing.T) {
-	if gnomekeyring.Rerun(t, gnomekeyring.NoBus) {
-		return
+// cron is the variable that makes the test binary the cron job; it names the folder that both use.
+const cron = "EVERGRANT_E2E_CRON"
+
+func orElse(dir string) (*keychain.Either, error) {
+	ring, err := keychain.New(program, keychain.Options{Dir: dir})
+	if err != nil {
+		return nil, err
 	}
-	fallback := tokenstore.NewMemory()
-	cron := open(t, keychain.Options{Dir: t.TempDir(), Unattended: true}).OrElse(fallback)
-	require.NoError(t, cron.Probe(t.Context()))
-	_, err := cron.Swap(t.Context(), "cron's", "", []byte("v"))
-	require.NoError(t, err)
-	_, _, err = fallback.Load(t.Context(), "cron's")
-	require.NoError(t, err)
+	key := bytes.Repeat([]byte("k"), 32)
+	files, err := file.New(filepath.Join(dir, "files"), file.Options{Key: seal.RawKey(key)})
+	if err != nil {
+		return nil, err
+	}
+	return ring.OrElse(files), nil
+}
+
+// logInAsCron logs in where there is no keychain.
+func logInAsCron(dir string) error {
+	store, err := orElse(dir)
+	if err != nil {
+		return err
+	}
+	if err := store.Probe(context.Background()); err != nil {
+		return err
+	}
+	_, err = store.Swap(context.Background(), "cron's", "", []byte("v"))
+	return err
 }
 
 // items returns how many items of the program the keyring has.
