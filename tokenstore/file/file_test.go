@@ -60,7 +60,7 @@ func requireNoTemporary(t testing.TB, dir string) {
 func TestContract(t *testing.T) {
 	for name, open := range map[string]func(testing.TB, string) *file.Store{"sealed": sealed, "plain": plain} {
 		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, func(t testing.TB) tokenstore.Store { return open(t, filepath.Join(t.TempDir(), "a", "b")) })
+			storetest.Run(t, func(t testing.TB) tokenstore.Store { return open(t, filepath.Join(storetest.Place(t), "a", "b")) })
 		})
 	}
 }

@@ -10,3 +10,4 @@ import (
 
 func writeToFullDisk(context.Context, *file.Store) error  { return nil }
 func useNetworkFolder(context.Context, *file.Store) error { return nil }
+func useSmallDisk(context.Context, *file.Store) error     { return nil }

@@ -31,6 +31,7 @@ var jobs = map[string]func(context.Context, *file.Store) error{
 	"increment new": func(ctx context.Context, _ *file.Store) error { return incrementWith(ctx, next, sealing) },
 	"full":          writeToFullDisk,
 	"network":       useNetworkFolder,
+	"disk":          useSmallDisk,
 }
 
 func TestMain(m *testing.M) {

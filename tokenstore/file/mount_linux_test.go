@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
 )
 
@@ -50,16 +51,68 @@ func useNetworkFolder(ctx context.Context, s *file.Store) error {
 	return err
 }
 
+// useSmallDisk runs where all mounts are its own: it puts a disk of 64 KiB on the folder, fills it, frees
+// it, and makes it one that can only be read.
+func useSmallDisk(ctx context.Context, s *file.Store) error {
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := syscall.Mount("tmpfs", childDir(), "tmpfs", 0, "size=64k,mode=700"); err != nil {
+		return err
+	}
+	version, err := s.Swap(ctx, "k", "", []byte("v"))
+	if err != nil {
+		return err
+	}
+	filler := filepath.Join(childDir(), "filler")
+	if err := os.WriteFile(filler, make([]byte, 64<<10), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("the disk is not full: %w", err)
+	}
+	if err := refuses(ctx, s, version, syscall.ENOSPC); err != nil {
+		return err
+	}
+	if err := os.Remove(filler); err != nil {
+		return err
+	}
+	if err := s.Probe(ctx); err != nil {
+		return err
+	}
+	if err := syscall.Mount("", childDir(), "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		return err
+	}
+	return refuses(ctx, s, version, syscall.EROFS)
+}
+
+// refuses checks that nothing can be written, for the reason want, that Probe says so too, and that what
+// is there can be read and stays as it is.
+func refuses(ctx context.Context, s *file.Store, version tokenstore.Version, want error) error {
+	_, err := s.Swap(ctx, "k", version, []byte("w"))
+	for _, err := range []error{err, s.Probe(ctx)} {
+		if !errors.Is(err, want) {
+			return fmt.Errorf("%w instead of %w", err, want)
+		}
+	}
+	value, again, err := s.Load(ctx, "k")
+	if err != nil || string(value) != "v" || again != version {
+		return fmt.Errorf("%q is left: %w", value, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(childDir(), "*.tmp")); len(left) > 0 {
+		return fmt.Errorf("left there: %q", left)
+	}
+	return nil
+}
+
 func listNFS(option string) error {
 	line := "40 31 0:45 / " + childDir() + " rw,relatime - nfs server:/export rw,vers=3,hard," + option + ",addr=10.0.0.1\n"
 	return os.WriteFile("/proc/self/mountinfo", []byte(line), 0o600)
 }
 
-func TestNetworkFolder(t *testing.T) {
+// withMounts runs job in a process that has mounts of its own, and returns its folder.
+func withMounts(t *testing.T, job string) (dir string) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"=network:"+dir)
+	cmd.Env = append(os.Environ(), childEnv+"="+job+":"+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
@@ -71,7 +124,14 @@ func TestNetworkFolder(t *testing.T) {
 		t.Skip("this machine lets nobody have mounts of his own")
 	}
 	require.NoError(t, err, string(out))
+	return dir
+}
+
+func TestNetworkFolder(t *testing.T) {
+	dir := withMounts(t, "network")
 	value, _, err := sealed(t, dir).Load(t.Context(), "k")
 	require.NoError(t, err)
 	require.Equal(t, "v", string(value))
 }
+
+func TestSmallDisk(t *testing.T) { withMounts(t, "disk") }

@@ -63,7 +63,7 @@ func ask(ctx context.Context, source KeySource, create bool) ([]byte, error) {
 
 // keyID returns a short name of key that tells nothing about it.
 func keyID(key []byte) ([]byte, error) {
-	id, err := hkdf.Key(sha256.New, key, nil, "evergrant/tokenstore/seal 1: id", idLength)
+	id, err := hkdf.Expand(sha256.New, key, "evergrant/tokenstore/seal 1: id", idLength)
 	if err != nil {
 		return nil, fmt.Errorf("seal: naming the key: %w", err)
 	}

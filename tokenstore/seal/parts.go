@@ -16,7 +16,7 @@ import (
 //
 //	1    the form of what follows: 1
 //	8    the id of the key
-//	32   salt: with it HKDF derives from the key the one that wraps
+//	32   salt: with it HKDF-Expand derives from the key the one that wraps
 //	60   the data key, wrapped: nonce, ciphertext, tag
 //	28+  the value under the data key: nonce, ciphertext, tag
 const (
@@ -86,9 +86,10 @@ func (p parts) open(dataKey, binding []byte) ([]byte, error) {
 	return value, nil
 }
 
-// newWrapper returns what wraps one data key.
+// newWrapper returns what wraps one data key. The key is random already, so HKDF's first step, which
+// makes it so, is left out (RFC 5869, section 3.3).
 func newWrapper(key, salt []byte) (cipher.AEAD, error) {
-	derived, err := hkdf.Key(sha256.New, key, salt, "evergrant/tokenstore/seal 1: wrap", keyLength)
+	derived, err := hkdf.Expand(sha256.New, key, "evergrant/tokenstore/seal 1: wrap "+string(salt), keyLength)
 	if err != nil {
 		return nil, fmt.Errorf("seal: deriving a key: %w", err)
 	}
