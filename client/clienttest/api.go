@@ -28,6 +28,10 @@ type API struct {
 	Challenge string
 	Body      string
 
+	// Nonce is what proofs of possession have to carry, with Policy.DPoP (RFC 9449 section 9); it comes with every
+	// answer. Empty: none.
+	Nonce string
+
 	// RejectAll turns every token away, fresh ones too.
 	RejectAll bool
 
@@ -84,10 +88,16 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	token, given := bearer(r)
 	a.s.mu.Lock()
-	at := a.admitLocked(token)
+	at, no := a.admitLocked(r, token)
 	answer := *a
 	a.s.mu.Unlock()
+	if answer.Nonce != "" {
+		w.Header().Set("DPoP-Nonce", answer.Nonce)
+	}
 	switch {
+	case no != nil:
+		w.Header().Set("WWW-Authenticate", `DPoP error="`+no.code+`", algs="ES256"`)
+		w.WriteHeader(http.StatusUnauthorized)
 	case at == nil:
 		answer.turnAway(w, given)
 	case answer.Scope != "" && !slices.Contains(at.scopes, answer.Scope):
@@ -111,24 +121,28 @@ func bearer(r *http.Request) (token string, given bool) {
 		return "", len(values) > 0
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	if !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP") {
 		return "", true
 	}
 	return token, true
 }
 
-// admitLocked returns the token if it is good here, and counts.
-func (a *API) admitLocked(token string) *accessToken {
+// admitLocked returns the token if it is good here, and counts; or what is wrong with the proof that goes with it.
+func (a *API) admitLocked(r *http.Request, token string) (*accessToken, *refusal) {
 	at := a.s.access[token]
 	if at == nil || !at.live() || a.RejectAll || !a.meantLocked(at) {
 		a.refused++
-		return nil
+		return nil, nil
+	}
+	if no := a.provesLocked(r, at); no != nil {
+		a.refused++
+		return nil, no
 	}
 	a.accepted++
 	if at.with != nil {
 		at.with.used = true
 	}
-	return at
+	return at, nil
 }
 
 func (a *API) meantLocked(at *accessToken) bool {

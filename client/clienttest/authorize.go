@@ -81,7 +81,7 @@ func (s *Server) authorize(client *registration, query url.Values) (string, *ref
 		redirect:  query.Get("redirect_uri"),
 		challenge: query.Get("code_challenge"),
 		nonce:     query.Get("nonce"),
-		family:    &family{client: client, subject: s.Policy.subject(), scopes: scopes, resources: query["resource"]},
+		family:    &family{client: client, subject: s.Policy.subject(), scopes: scopes, resources: query["resource"], key: query.Get("dpop_jkt")},
 		expires:   time.Now().Add(codeLife),
 	}
 	return value, nil

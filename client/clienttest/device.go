@@ -77,7 +77,7 @@ func (s *Server) deviceLocked(r *http.Request, form url.Values) (map[string]any,
 
 // pollLocked answers a device code (RFC 8628 section 3.5). Each poll that comes too early makes the interval
 // five seconds longer.
-func (s *Server) pollLocked(client *registration, form url.Values) (issue, *refusal) {
+func (s *Server) pollLocked(client *registration, form url.Values, key string) (issue, *refusal) {
 	d := s.devices[form.Get("device_code")]
 	switch {
 	case form.Get("device_code") == "":
@@ -98,7 +98,7 @@ func (s *Server) pollLocked(client *registration, form url.Values) (issue, *refu
 	case d.family.subject == "":
 		return issue{}, refused("authorization_pending", "the person has not answered yet")
 	}
-	d.used = true
+	d.used, d.family.key = true, key
 	return s.startLocked(d.family, form)
 }
 

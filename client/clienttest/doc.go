@@ -39,7 +39,8 @@
 // 4.1.2). PKCE with S256 is required of everybody (RFC 7636). A client authenticates exactly as it is
 // registered. Redirection addresses are compared exactly, but for the port of a loopback address (RFC 8252
 // section 7.3). Scopes and resources (RFC 8707) never grow at a refresh. A device that polls too fast is
-// slowed down (RFC 8628 section 3.5). A revoked token, of either kind, takes its grant along (RFC 7009).
+// slowed down (RFC 8628 section 3.5). Proofs of possession, where Policy wants them, are checked in full, once-only
+// use included (RFC 9449 section 4.3). A revoked token, of either kind, takes its grant along (RFC 7009).
 //
 // # Endpoints
 //

@@ -16,6 +16,7 @@ type family struct {
 	subject   string
 	scopes    []string
 	resources []string // none: any
+	key       string   // the thumbprint of the one that all tokens are bound to; empty: none
 	dead      bool
 }
 
@@ -35,6 +36,7 @@ type accessToken struct {
 	with      *refreshToken // that came along; nil: none
 	scopes    []string
 	resources []string
+	key       string // that it is bound to; empty: none
 	expires   time.Time
 	revoked   bool
 }
@@ -50,7 +52,7 @@ func (s *Server) newAccessLocked(f *family, with *refreshToken, scopes, resource
 	s.numbers.access++
 	at := &accessToken{
 		value: "at." + rand.Text(), name: fmt.Sprintf("AT%d", s.numbers.access), family: f, with: with,
-		scopes: scopes, resources: resources, expires: time.Now().Add(s.Policy.lifetime()),
+		scopes: scopes, resources: resources, key: f.key, expires: time.Now().Add(s.Policy.lifetime()),
 	}
 	s.access[at.value] = at
 	return at

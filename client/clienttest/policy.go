@@ -54,6 +54,14 @@ type Policy struct {
 	DeadStatus int
 	DeadBody   string
 
+	// DPoP binds all tokens to the key whose proof comes with the token request (RFC 9449), and refuses requests
+	// without a good one, here and at APIs.
+	DPoP bool
+
+	// Nonce is what the proofs of token requests have to carry (RFC 9449 section 8); it comes with every answer.
+	// Empty: none.
+	Nonce string
+
 	// Answer holds members of successful token answers to add or replace; a nil value removes one. It changes
 	// the words only: with expires_in 0 the token still lives as long as Lifetime says.
 	Answer map[string]any

@@ -40,6 +40,7 @@ type Server struct {
 	devices   map[string]*device // by device code
 	refresh   map[string]*refreshToken
 	access    map[string]*accessToken
+	proofs    map[string]bool               // by jti: those seen
 	numbers   struct{ refresh, access int } // of the newest token
 	faults    map[string][]Fault            // by path
 	ledger    []*Request
@@ -65,6 +66,7 @@ func New(t testing.TB) *Server {
 		devices:  map[string]*device{},
 		refresh:  map[string]*refreshToken{},
 		access:   map[string]*accessToken{},
+		proofs:   map[string]bool{},
 		faults:   map[string][]Fault{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

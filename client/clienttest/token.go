@@ -26,6 +26,9 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, entry *Reque
 	form, no := form(w, r)
 	var answer map[string]any
 	s.Change(func() {
+		if s.Policy.Nonce != "" {
+			w.Header().Set("DPoP-Nonce", s.Policy.Nonce)
+		}
 		if no == nil {
 			answer, no = s.tokenLocked(r, form, entry)
 		}
@@ -67,16 +70,20 @@ func (s *Server) tokenLocked(r *http.Request, form url.Values, entry *Request) (
 		return nil, no
 	}
 	entry.ClientID = client.id
+	key, no := s.bindLocked(r, entry)
+	if no != nil {
+		return nil, no // before anything is used up (RFC 9449 section 8)
+	}
 	var got issue
 	switch form.Get("grant_type") {
 	case "authorization_code":
-		got, no = s.redeemLocked(client, form)
+		got, no = s.redeemLocked(client, form, key)
 	case "refresh_token":
-		got, no = s.refreshLocked(client, form, entry)
+		got, no = s.refreshLocked(client, form, key, entry)
 	case "client_credentials":
-		got, no = s.credentialsLocked(client, form)
+		got, no = s.credentialsLocked(client, form, key)
 	case "urn:ietf:params:oauth:grant-type:device_code":
-		got, no = s.pollLocked(client, form)
+		got, no = s.pollLocked(client, form, key)
 	case "":
 		no = refused("invalid_request", "grant_type is missing")
 	default:
@@ -95,6 +102,9 @@ func (s *Server) answerLocked(got issue, entry *Request) map[string]any {
 		"token_type":   "Bearer",
 		"expires_in":   int64(s.Policy.lifetime() / time.Second),
 		"scope":        strings.Join(got.access.scopes, " "),
+	}
+	if got.access.key != "" {
+		answer["token_type"] = "DPoP"
 	}
 	if len(got.access.scopes) == 0 {
 		delete(answer, "scope")
@@ -118,7 +128,7 @@ type code struct {
 	redirect  string
 	challenge string
 	nonce     string
-	family    *family
+	family    *family // with the key of dpop_jkt, if that was given
 	expires   time.Time
 	used      bool
 }
@@ -127,7 +137,7 @@ type code struct {
 var verifierForm = regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
 
 // redeemLocked answers a code (RFC 6749 section 4.1.3, RFC 7636 section 4.6). Any attempt uses it up.
-func (s *Server) redeemLocked(client *registration, form url.Values) (issue, *refusal) {
+func (s *Server) redeemLocked(client *registration, form url.Values, key string) (issue, *refusal) {
 	c := s.codes[form.Get("code")]
 	verifier := form.Get("code_verifier")
 	switch {
@@ -150,7 +160,10 @@ func (s *Server) redeemLocked(client *registration, form url.Values) (issue, *re
 		return issue{}, refused("invalid_request", "code_verifier is missing or malformed")
 	case c.challenge != base64.RawURLEncoding.EncodeToString(sum[:]):
 		return issue{}, refused("invalid_grant", "code_verifier does not fit the code_challenge")
+	case c.family.key != "" && c.family.key != key:
+		return issue{}, refused("invalid_grant", "the proof's key is not that of dpop_jkt")
 	}
+	c.family.key = key
 	got, no := s.startLocked(c.family, form)
 	got.nonce = c.nonce
 	return got, no
@@ -167,7 +180,7 @@ func (s *Server) startLocked(f *family, form url.Values) (issue, *refusal) {
 }
 
 // refreshLocked answers a refresh token (RFC 6749 section 6, RFC 9700 section 4.14.2).
-func (s *Server) refreshLocked(client *registration, form url.Values, entry *Request) (issue, *refusal) {
+func (s *Server) refreshLocked(client *registration, form url.Values, key string, entry *Request) (issue, *refusal) {
 	rt := s.refresh[form.Get("refresh_token")]
 	switch {
 	case form.Get("refresh_token") == "":
@@ -180,6 +193,10 @@ func (s *Server) refreshLocked(client *registration, form url.Values, entry *Req
 	if rt.family.client != client {
 		return issue{}, refused("invalid_grant", "the refresh token is another client's")
 	}
+	if rt.family.key != "" && rt.family.key != key {
+		return issue{}, refused("invalid_grant", "the refresh token is bound to another key")
+	}
+	rt.family.key = key
 	entry.Spent = !rt.spent.IsZero()
 	entry.Reuse = entry.Spent && !s.forgivenLocked(rt)
 	if entry.Reuse && !s.Policy.KeepFamily {
@@ -232,7 +249,7 @@ func subset(of, all []string) bool {
 }
 
 // credentialsLocked answers a client that asks for itself (RFC 6749 section 4.4). There is no refresh token.
-func (s *Server) credentialsLocked(client *registration, form url.Values) (issue, *refusal) {
+func (s *Server) credentialsLocked(client *registration, form url.Values, key string) (issue, *refusal) {
 	if client.method == "none" {
 		return issue{}, refused("unauthorized_client", "a public client has no credentials")
 	}
@@ -243,7 +260,7 @@ func (s *Server) credentialsLocked(client *registration, form url.Values) (issue
 	if no := targets(form["resource"]); no != nil {
 		return issue{}, no
 	}
-	f := &family{client: client, scopes: scopes, resources: form["resource"]}
+	f := &family{client: client, scopes: scopes, resources: form["resource"], key: key}
 	return issue{access: s.newAccessLocked(f, nil, scopes, f.resources)}, nil
 }
 
