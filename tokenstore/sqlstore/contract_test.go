@@ -21,6 +21,9 @@ func TestContract(t *testing.T) {
 				return store(t, db, options)
 			})
 		})
+		if options.Key == nil {
+			continue // what lies in the clear is the same to both
+		}
 		t.Run("SQLite/"+name, func(t *testing.T) {
 			storetest.Run(t, func(t testing.TB) tokenstore.Store {
 				options := options

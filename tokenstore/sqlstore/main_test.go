@@ -56,7 +56,7 @@ func postgres(t testing.TB) string {
 		if os.Getenv(dsnEnv) != "" {
 			return
 		}
-		if shared.server, shared.err = postgresd.Open(); shared.err == nil {
+		if shared.server, shared.err = postgresd.Open("fsync=off"); shared.err == nil {
 			shared.err = os.Setenv(dsnEnv, shared.server.DSN())
 		}
 	})

@@ -252,16 +252,9 @@ func TestPurge(t *testing.T) {
 		requireValue(t, s, "no longer", "w")
 		requireValue(t, s, "never", "v")
 
-		tx, err := db.BeginTx(ctx, nil)
+		fill(t, db, "more/", 2500, "future")
+		_, err = db.ExecContext(ctx, `UPDATE `+table(t.Name())+` SET expires_at = updated_at WHERE key >= $1 AND key < $2`, []byte("more/"), []byte("more0"))
 		require.NoError(t, err)
-		for i := range 2500 {
-			_, err = tx.ExecContext(ctx, `INSERT INTO `+table(t.Name())+` SELECT CAST($1 AS `+bytesOf(t)+`), version, value, sealed, expires_at, updated_at FROM `+
-				table(t.Name())+` WHERE key = $2`, []byte(fmt.Sprint("more", i)), []byte("future"))
-			require.NoError(t, err)
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE `+table(t.Name())+` SET expires_at = updated_at WHERE key >= $1 AND key < $2`, []byte("more"), []byte("morf"))
-		require.NoError(t, err)
-		require.NoError(t, tx.Commit())
 		var group sync.WaitGroup
 		var total atomic.Int64
 		for range 3 {
@@ -279,12 +272,17 @@ func TestPurge(t *testing.T) {
 	})
 }
 
-// bytesOf is the type of a key on the database of the test.
-func bytesOf(t *testing.T) string {
+// fill copies the row of a key to n keys that begin with prefix and end in a number of four digits.
+func fill(t *testing.T, db *sql.DB, prefix string, n int, from string) {
+	t.Helper()
+	name, bytes := table(t.Name()), `convert_to($1 || substr(CAST(10000 + i AS text), 2), 'UTF8')`
 	if strings.HasSuffix(t.Name(), "SQLite") {
-		return "BLOB"
+		bytes = `CAST($1 || substr(CAST(10000 + i AS text), 2) AS BLOB)`
 	}
-	return "bytea"
+	_, err := db.ExecContext(t.Context(), `WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < $2)
+		INSERT INTO `+name+` (key, version, value, sealed, expires_at, updated_at)
+		SELECT `+bytes+`, version, value, sealed, expires_at, updated_at FROM `+name+`, numbers WHERE key = $3`, prefix, n, []byte(from))
+	require.NoError(t, err)
 }
 
 // TestKeysHoldNoConnection has a loop's body use the store, whose pool has one connection.
@@ -293,10 +291,8 @@ func TestKeysHoldNoConnection(t *testing.T) {
 		s, db := open(sqlstore.Options{})
 		db.SetMaxOpenConns(1)
 		const many = 1003 // more than are read at once
-		for i := range many {
-			put(t, s, fmt.Sprintf("in/%04d", i), "", "v")
-		}
 		put(t, s, "in", "", "v")
+		fill(t, db, "in/", many, "in")
 		put(t, s, "in0", "", "v") // 0 comes after /
 		n := 0
 		for key, err := range s.Keys(t.Context(), "in/") {

@@ -234,7 +234,7 @@ func TestErrorsQuoteNothing(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
-	server := postgresd.Start(t)
+	server := postgresd.Start(t, "fsync=off")
 	db := connect(t, "pgx", server.DSN())
 	db.SetMaxIdleConns(5)
 	s := store(t, db, sqlstore.Options{Listener: pgxlisten.On(db)})
@@ -273,7 +273,7 @@ func TestRestart(t *testing.T) {
 }
 
 func TestReadOnly(t *testing.T) {
-	server := postgresd.Start(t)
+	server := postgresd.Start(t, "fsync=off")
 	db := connect(t, "pgx", server.DSN())
 	s := store(t, db, sqlstore.Options{})
 	version := put(t, s, "k", "", "v")

@@ -117,11 +117,13 @@ func TestNotifiesThoseWhoWait(t *testing.T) {
 // TestWaitMissesNothing changes the key at the very moment at which the wait begins.
 func TestWaitMissesNothing(t *testing.T) {
 	s, _, _ := waiting(t)
-	other, _ := onPostgres(t, sqlstore.Options{Table: table(t.Name())})
+	other, db := onPostgres(t, sqlstore.Options{Table: table(t.Name())})
 	version := put(t, s, "k", "", "v")
 	for i := range 100 {
 		over := begin(t, s, "k", version)
-		time.Sleep(time.Duration(i) * 30 * time.Microsecond) // each time at another step of the wait
+		for range i % 10 { // each time at another step of the wait
+			require.NoError(t, db.PingContext(t.Context()))
+		}
 		version = put(t, other, "k", version, fmt.Sprint(i))
 		select {
 		case err := <-over:
