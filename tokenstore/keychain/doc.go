@@ -64,9 +64,9 @@
 //
 // # Items
 //
-// A grant, compressed, is one item: service is the service, user is made from the key. One that is too
-// long for an item (2560 bytes on Windows, about 3000 on macOS) lies in several, numbered in two rows
-// that are used in turn. The first item names the row and is written last, so that a crash at any moment
+// A grant is one item: service is the service, user is made from the key. One that is too long for an
+// item (2560 bytes on Windows, about 3000 on macOS) is compressed, and one that still is lies in several,
+// numbered in two rows that are used in turn. The first item names the row and is written last, so that a crash at any moment
 // leaves the former grant or the new one, whole; it also says when there may be left-over parts, which
 // the next Swap of the key deletes. A Swap that replaces a short grant is one read and one write.
 //

@@ -18,12 +18,14 @@ import (
 // formatNow is the format of the items.
 const formatNow = 1
 
-// head is the first item of a grant, as JSON; the zero head is that of an absent grant. The value,
-// compressed, is in Data or, if that is too long for an item, in Parts further ones as base64.
+// head is the first item of a grant, as JSON; the zero head is that of an absent grant. The value is in
+// Data; if that is too long for an item, compressed; if that is too long, in Parts further items as
+// base64.
 type head struct {
 	Format  int                `json:"evergrant"`
 	Version tokenstore.Version `json:"version"`
-	Sum     []byte             `json:"sha256"` // of the compressed value
+	Sum     []byte             `json:"sha256"` // of the value as it is stored
+	Packed  bool               `json:"deflate,omitempty"`
 	Data    []byte             `json:"data,omitempty"`
 	Row     string             `json:"row,omitempty"` // of the parts: rowA or rowB
 	Parts   int                `json:"parts,omitempty"`
@@ -59,7 +61,7 @@ func (i items) read(user string) (grant, error) {
 	if g.head.Format != formatNow {
 		return grant{}, errors.New("keychain: the grant was written by a newer version of the program: update this one")
 	}
-	packed := g.head.Data
+	stored := g.head.Data
 	for n := range g.head.Parts {
 		text, found, err := i.get(partOf(user, g.head.Row, n))
 		if err != nil {
@@ -69,13 +71,16 @@ func (i items) read(user string) (grant, error) {
 		if !found || err != nil {
 			return grant{}, damaged("a part is missing or not as it was written")
 		}
-		packed = append(packed, part...)
+		stored = append(stored, part...)
 	}
-	if sum := sha256.Sum256(packed); !bytes.Equal(sum[:], g.head.Sum) || g.head.Version == "" {
+	if sum := sha256.Sum256(stored); !bytes.Equal(sum[:], g.head.Sum) || g.head.Version == "" {
 		return grant{}, damaged("its hash does not fit")
 	}
-	if g.value, err = io.ReadAll(flate.NewReader(bytes.NewReader(packed))); err != nil {
-		return grant{}, damaged("it cannot be unpacked")
+	g.value = stored
+	if g.head.Packed {
+		if g.value, err = io.ReadAll(flate.NewReader(bytes.NewReader(stored))); err != nil {
+			return grant{}, damaged("it cannot be unpacked")
+		}
 	}
 	return g, nil
 }
@@ -83,23 +88,21 @@ func (i items) read(user string) (grant, error) {
 // write replaces the grant of user, which has the head old: parts first, then the head, then what is
 // not needed any more. Whoever is killed on the way leaves the former grant or the new one, whole.
 func (i items) write(user string, old head, value []byte) (tokenstore.Version, error) {
-	packed, err := pack(value)
-	if err != nil {
-		return "", err
+	now := head{Format: formatNow, Version: tokenstore.Version(rand.Text())}
+	now.Stale = !i.sweep(user, old) || old.Parts > 0
+	text, err := now.hold(value)
+	if err == nil && len(text) > i.platform.limit {
+		if value, err = pack(value); err == nil {
+			now.Packed = true
+			text, err = now.hold(value)
+		}
 	}
-	sum := sha256.Sum256(packed)
-	now := head{
-		Format: formatNow, Version: tokenstore.Version(rand.Text()), Sum: sum[:], Data: packed,
-		Stale: old.mayHaveStrays() || old.Parts > 0,
-	}
-	text, err := json.Marshal(now)
 	if err == nil && len(text) > i.platform.limit {
 		now.Data, now.Row = nil, rowA
 		if old.Row == rowA {
 			now.Row = rowB
 		}
-		now.Stale = true
-		if now.Parts, err = i.writeParts(user, old, now.Row, packed); err == nil {
+		if now.Parts, err = i.writeParts(user, old, now.Row, value); err == nil {
 			text, err = json.Marshal(now)
 		}
 	}
@@ -109,8 +112,15 @@ func (i items) write(user string, old head, value []byte) (tokenstore.Version, e
 	if err := i.put(user, string(text)); err != nil {
 		return "", err
 	}
-	i.sweep(user, old, now)
+	i.dropParts(user, old.Row, 0, old.Parts)
 	return now.Version, nil
+}
+
+// hold puts a value into the head itself, and returns the text of its item.
+func (h *head) hold(stored []byte) (text []byte, err error) {
+	sum := sha256.Sum256(stored)
+	h.Sum, h.Data = sum[:], stored
+	return json.Marshal(h)
 }
 
 // writeParts writes a packed value into a row. The head in force says before that there may be parts
@@ -139,10 +149,11 @@ func (i items) writeParts(user string, old head, row string, packed []byte) (par
 
 // remove deletes the grant of user, the head first: without it the parts are nothing.
 func (i items) remove(user string, old head) error {
+	i.sweep(user, old)
 	if err := i.drop(user); err != nil {
 		return err
 	}
-	i.sweep(user, old, head{})
+	i.dropParts(user, old.Row, 0, old.Parts)
 	return nil
 }
 
@@ -150,33 +161,45 @@ func (i items) remove(user string, old head) error {
 // some, and has no head to say so.
 func (h head) mayHaveStrays() bool { return h.Stale || h.Format == 0 }
 
-// sweep deletes the parts that the head now does not use: those of the head old, and strays if there
-// may be any. Parts are written from the first upwards and deleted from the last downwards, so that a
-// row never has gaps, wherever a process is killed. What cannot be deleted waits for the next sweep;
-// the grant is safe already.
-func (i items) sweep(user string, old, now head) {
+// sweep deletes the parts that the head in force does not use, if there may be any, and reports whether
+// there are none now. What cannot be deleted waits for the next sweep; it does no harm.
+func (i items) sweep(user string, h head) bool {
+	if !h.mayHaveStrays() {
+		return true
+	}
 	for _, row := range []string{rowA, rowB} {
-		keep, end := 0, 0
-		if row == now.Row {
-			keep = now.Parts
+		first := 0
+		if row == h.Row {
+			first = h.Parts
 		}
-		if row == old.Row {
-			end = old.Parts
-		}
-		end = max(end, keep)
-		for old.mayHaveStrays() {
-			if _, found, err := i.get(partOf(user, row, end)); err != nil || !found {
+		end := first
+		for {
+			_, found, err := i.get(partOf(user, row, end))
+			if err != nil {
+				return false
+			}
+			if !found {
 				break
 			}
 			end++
 		}
-		for end > keep {
-			end--
-			if i.drop(partOf(user, row, end)) != nil {
-				return
-			}
+		if !i.dropParts(user, row, first, end) {
+			return false
 		}
 	}
+	return true
+}
+
+// dropParts deletes parts of a row. Parts are written from the first upwards and deleted from the last
+// downwards, so that a row never has gaps, wherever a process is killed.
+func (i items) dropParts(user, row string, first, end int) bool {
+	for end > first {
+		end--
+		if i.drop(partOf(user, row, end)) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // pack compresses value: a token is base64, which makes it a third longer than need be, and items are

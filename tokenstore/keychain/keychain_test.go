@@ -96,6 +96,30 @@ func TestItems(t *testing.T) {
 	require.Zero(t, f.users(), "nothing is left of a deleted grant")
 }
 
+// What a Swap needs of the keychain is one read and one write, whatever the grant was before.
+func TestShortGrantCostsOneReadAndOneWrite(t *testing.T) {
+	f := newFake()
+	s := over(t, f, t.TempDir())
+	version := swap(t, s, "k", "", noise(10_000))
+	version = swap(t, s, "k", version, noise(5_000))
+	for range 2 { // the second finds what the first has left
+		version = swap(t, s, "k", version, []byte("v"))
+	}
+	var operations []string
+	f.trouble = func(operation, user string) error {
+		operations = append(operations, operation+" "+user)
+		return nil
+	}
+	for range 3 {
+		swap(t, s, "k", version, []byte("v"))
+		_, now, err := s.Load(t.Context(), "k")
+		require.NoError(t, err)
+		version = now
+		require.Equal(t, []string{"get grant-k", "set grant-k", "get grant-k"}, operations)
+		operations = nil
+	}
+}
+
 func TestSecretsOfOthersAreNotTouched(t *testing.T) {
 	f := newFake()
 	dir := t.TempDir()
