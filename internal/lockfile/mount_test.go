@@ -16,7 +16,7 @@ func TestMountsWhoseLocksBindNobodyElse(t *testing.T) {
 		"disk, the root":          {"mountinfo", "/", ""},
 		"named like a mount":      {"mountinfo", "/net/smbs", ""},
 		"overlay":                 {"mountinfo", "/container/d", ""},
-		"NFS 4":                   {"mountinfo", "/home/me/.config/p", ""},
+		"NFS 4":                   {"mountinfo", "/people/me/.config/p", ""},
 		"NFS 3":                   {"mountinfo", "/net/v3/d", ""},
 		"NFS, posix locks local":  {"mountinfo", "/net/posix/d", ""},
 		"NFS without locks":       {"mountinfo", "/net/nolock/d", "/net/nolock, a nfs file system mounted with nolock"},
@@ -25,7 +25,7 @@ func TestMountsWhoseLocksBindNobodyElse(t *testing.T) {
 		"SMB":                     {"mountinfo", "/net/smb/d", "/net/smb, a cifs file system"},
 		"sshfs":                   {"mountinfo", "/net/far away/d", "/net/far away, a fuse.sshfs file system"},
 		"bucket":                  {"mountinfo", "/net/bucket/d", "/net/bucket, a fuse file system"},
-		"encrypted folder":        {"mountinfo", "/home/me/private/d", ""},
+		"encrypted folder":        {"mountinfo", "/people/me/private/d", ""},
 		"NTFS on a stick":         {"mountinfo", "/mnt/usb/d", ""},
 		"disk of Windows in WSL":  {"mountinfo", "/mnt/c/Users/me", "/mnt/c, a 9p file system"},
 		"folder of the host":      {"mountinfo", "/mnt/host/d", "/mnt/host, a virtiofs file system"},
@@ -33,7 +33,7 @@ func TestMountsWhoseLocksBindNobodyElse(t *testing.T) {
 		"Lustre":                  {"mountinfo", "/lustre/d", ""},
 		"Lustre with local locks": {"mountinfo", "/lustre-local/d", "/lustre-local, a lustre file system mounted with localflock"},
 		"Ceph":                    {"mountinfo", "/ceph/d", ""},
-		"sandbox":                 {"mountinfo-sandbox", "/home/d", ""},
+		"sandbox":                 {"mountinfo-sandbox", "/var/d", ""},
 		"volume of a sandbox":     {"mountinfo-sandbox", "/data/d", "/data, a 9p file system"},
 	} {
 		t.Run(name, func(t *testing.T) {

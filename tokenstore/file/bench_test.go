@@ -65,13 +65,15 @@ func BenchmarkStoreSealedWithAPassphrase(b *testing.B) {
 }
 
 func loadAndSwap(b *testing.B, s *file.Store) {
-	version, err := s.Swap(b.Context(), "https:%2F%2Fop.example/client/alice", "", grant)
+	const key = "https:%2F%2Fop.example/client/alice"
+	_, err := s.Swap(b.Context(), key, "", grant)
 	require.NoError(b, err)
 	for b.Loop() {
-		if _, version, err = s.Load(b.Context(), "https:%2F%2Fop.example/client/alice"); err != nil {
+		_, version, err := s.Load(b.Context(), key)
+		if err != nil {
 			b.Fatal(err)
 		}
-		if version, err = s.Swap(b.Context(), "https:%2F%2Fop.example/client/alice", version, grant); err != nil {
+		if _, err := s.Swap(b.Context(), key, version, grant); err != nil {
 			b.Fatal(err)
 		}
 	}

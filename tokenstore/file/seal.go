@@ -72,7 +72,10 @@ func (s *Store) seal(ctx context.Context, key string, version tokenstore.Version
 		body, err = s.box.Seal(ctx, value, string(head))
 		return err
 	})
-	return join(head, body), err
+	if err != nil {
+		return nil, fmt.Errorf("file: a grant cannot be sealed: %w", err)
+	}
+	return join(head, body), nil
 }
 
 // open returns the value of the file at path, which should be that of key.
@@ -135,7 +138,7 @@ func about(path string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, tokenstore.ErrDamaged) || errors.Is(err, seal.ErrWrongKey):
-		return fmt.Errorf("file: %s: %w; delete the file to log in anew", path, err)
+		return fmt.Errorf("file: %s: %w; if that cannot be mended, delete the file to log in anew", path, err)
 	}
 	return fmt.Errorf("file: %s: %w", path, err)
 }

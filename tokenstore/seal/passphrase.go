@@ -105,6 +105,9 @@ func (p *phrase) make(ctx context.Context) ([]byte, error) {
 	if err := durable.MakeFolder(filepath.Dir(p.path)); err != nil {
 		return nil, fmt.Errorf("seal: the folder of the passphrase's salt cannot be made: %w", err)
 	}
+	if err := lockfile.CheckFolder(filepath.Dir(p.path)); err != nil { // two machines could make one each
+		return nil, fmt.Errorf("seal: %w", err)
+	}
 	release, err := p.lock.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
