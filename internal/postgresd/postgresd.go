@@ -39,6 +39,7 @@ type Server struct {
 	password string
 	settings []string
 	owner    *syscall.SysProcAttr
+	uid      int // the owner's, -1 if that is this process's
 	process  *exec.Cmd // nil: stopped
 	exited   chan struct{}
 }
@@ -77,21 +78,47 @@ func Open(settings ...string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{programs: programs, password: rand.Text(), settings: settings}
-	if s.dir, err = os.MkdirTemp("", "postgresd"); err != nil {
-		return nil, err
+	if err = s.makeFolder(); err == nil {
+		err = s.initialise()
 	}
-	if err := s.initialise(); err != nil {
+	if err == nil {
+		err = s.begin()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	return s, nil
+}
+
+// Standby makes a standby of the server, which streams to it asynchronously, and starts that. It answers reads, and
+// takes writes once it is promoted, with SELECT pg_promote(). It has an address of its own and the same password.
+func (s *Server) Standby() (*Server, error) {
+	standby := &Server{programs: s.programs, password: s.password, settings: s.settings}
+	err := standby.makeFolder()
+	if err == nil {
+		err = standby.run("pg_basebackup", "--pgdata="+standby.data(), "--host=127.0.0.1", "--port="+s.port, "--username=postgres",
+			"--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+	}
+	if err == nil {
+		err = standby.begin()
+	}
+	if err != nil {
+		return nil, errors.Join(err, standby.Close())
+	}
+	return standby, nil
+}
+
+// begin starts a new server on a free port.
+func (s *Server) begin() (err error) {
 	for range 5 { // somebody else may take the port meanwhile
 		if s.port, err = freePort(); err != nil {
-			break
+			return err
 		}
 		if err = s.Continue(); err == nil {
-			return s, nil
+			return nil
 		}
 	}
-	return nil, errors.Join(err, s.Close())
+	return err
 }
 
 // find returns the folder of the newest server's programs.
@@ -119,31 +146,48 @@ func freePort() (string, error) {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 func (s *Server) log() string  { return filepath.Join(s.dir, "log") }
 
-// initialise makes the cluster. PostgreSQL refuses to run as root, so root hands the folder to somebody else.
-func (s *Server) initialise() error {
-	owner, uid, err := unprivileged()
-	if err != nil {
+// makeFolder makes the server's folder. PostgreSQL refuses to run as root, so root gives it to somebody else.
+func (s *Server) makeFolder() (err error) {
+	if s.owner, s.uid, err = unprivileged(); err != nil {
 		return err
 	}
-	s.owner = owner
+	if s.dir, err = os.MkdirTemp("", "postgresd"); err != nil {
+		return err
+	}
+	return s.give(s.dir)
+}
+
+func (s *Server) give(name string) error {
+	if s.uid < 0 {
+		return nil
+	}
+	return os.Chown(name, s.uid, -1)
+}
+
+// initialise makes the cluster.
+func (s *Server) initialise() error {
 	password := filepath.Join(s.dir, "password")
 	if err := os.WriteFile(password, []byte(s.password), 0o600); err != nil {
 		return err
 	}
-	if uid >= 0 {
-		if err := errors.Join(os.Chown(s.dir, uid, -1), os.Chown(password, uid, -1)); err != nil {
-			return err
-		}
+	if err := s.give(password); err != nil {
+		return err
 	}
+	err := s.run("initdb", "--pgdata="+s.data(), "--username=postgres",
+		"--auth=scram-sha-256", "--pwfile="+password, "--encoding=UTF8", "--locale=C", "--no-sync")
+	return errors.Join(err, os.Remove(password))
+}
+
+// run runs one of PostgreSQL's programs to its end.
+func (s *Server) run(name string, args ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	initdb := exec.CommandContext(ctx, filepath.Join(s.programs, "initdb"), "--pgdata="+s.data(), "--username=postgres",
-		"--auth=scram-sha-256", "--pwfile="+password, "--encoding=UTF8", "--locale=C", "--no-sync")
-	initdb.Dir, initdb.SysProcAttr = s.dir, s.owner
-	if output, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("postgresd: initdb: %w: %s", err, output)
+	program := exec.CommandContext(ctx, filepath.Join(s.programs, name), args...)
+	program.Dir, program.SysProcAttr, program.Env = s.dir, s.owner, append(os.Environ(), "PGPASSWORD="+s.password)
+	if output, err := program.CombinedOutput(); err != nil {
+		return fmt.Errorf("postgresd: %s: %w: %s", name, err, output)
 	}
-	return os.Remove(password)
+	return nil
 }
 
 // DSN returns the address of a database of the server, for its superuser; it stays the same when the server restarts.
@@ -232,4 +276,10 @@ func (s *Server) end(signal os.Signal) error {
 }
 
 // Close ends the server and removes its folder.
-func (s *Server) Close() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
+func (s *Server) Close() error {
+	err := s.Kill()
+	if s.dir != "" {
+		err = errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return err
+}

@@ -56,6 +56,18 @@ func TestServer(t *testing.T) {
 	require.False(t, speaks(server.Address()))
 }
 
+func TestStandby(t *testing.T) {
+	server := postgresd.Start(t, "fsync=off")
+	standby, err := server.Standby()
+	require.NoError(t, err)
+	require.NotEqual(t, server.Address(), standby.Address())
+	require.True(t, speaks(standby.Address()))
+	require.NoError(t, server.Kill())
+	require.True(t, speaks(standby.Address()), "it outlives the other")
+	require.NoError(t, standby.Close())
+	require.False(t, speaks(standby.Address()))
+}
+
 func TestBadSetting(t *testing.T) {
 	_, err := postgresd.Open("no_such_setting=1")
 	if errors.Is(err, postgresd.ErrNotInstalled) {
