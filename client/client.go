@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/jws"
 	"github.com/evergrant/evergrant/internal/machine"
 	"github.com/evergrant/evergrant/internal/secret"
 	"github.com/evergrant/evergrant/tokenstore"
@@ -30,10 +30,15 @@ import (
 type Client struct {
 	config  Config // without the secret
 	secret  secret.String
-	http    *http.Client // to the authorization server
+	key     *jws.Key          // of Config.ClientKey; nil: none
+	id      string            // in the client id's place in store keys
+	http    *http.Client      // to the authorization server
+	base    http.RoundTripper // to resource servers, where the program gives none; nil: http.DefaultTransport
 	store   tokenstore.Store
 	machine machine.Machine
 	owner   string // names this Client in leases
+
+	thumbprint string // of Config.ClientCertificate; "": none
 
 	metadata metadataCache
 	skew     atomic.Int64 // nanoseconds that the server's clock is ahead of ours
@@ -60,16 +65,28 @@ func New(config Config) (*Client, error) {
 		accounts: make(map[string]weak.Pointer[account]),
 	}
 	c.owner = machine.ID(c.machine)
+	c.id = config.storeID()
+	if config.ClientKey != nil {
+		c.key, _ = config.ClientKey.prepare("") // has been validated
+		c.config.ClientKey = &Key{ID: config.ClientKey.ID, Algorithm: config.ClientKey.Algorithm}
+	}
+	if config.ClientCertificate != nil {
+		certificate := *config.ClientCertificate
+		c.config.ClientCertificate = &certificate
+		c.http.Transport = present(c.http.Transport, &certificate)
+		c.base = present(nil, &certificate)
+		c.thumbprint = thumbprint(&certificate)
+	}
 	c.config.ClientSecret = ""
 	c.config.Scopes = slices.Clone(config.Scopes)
 	c.config.Origins = slices.Clone(config.Origins)
 	c.config.AuthServerClient = nil
+	c.config.TokenParams = cloned(config.TokenParams)
 	if c.store == nil {
 		c.store = tokenstore.NewMemory()
 	}
-	if g, ok := config.Grant.(ClientCredentials); ok {
-		g.Params = maps.Clone(g.Params)
-		c.config.Grant = g
+	if config.Grant != nil {
+		c.config.Grant = config.Grant.copied()
 	}
 	c.metadata.flight = make(chan struct{}, 1)
 	c.tasks.start()
@@ -134,7 +151,7 @@ func (c *Client) Keys(ctx context.Context) iter.Seq2[string, error] {
 			yield("", c.fail("list", "", fmt.Errorf("a %T cannot list its keys: %w", c.store, errors.ErrUnsupported)))
 			return
 		}
-		prefix := tokenstore.Key(c.issuer(), c.config.ClientID, "")
+		prefix := tokenstore.Key(c.issuer(), c.id, "")
 		for stored, err := range lister.Keys(ctx, prefix) {
 			var key string
 			if err == nil {
@@ -169,6 +186,9 @@ func (c *Client) Close(ctx context.Context) error {
 	}
 	c.mu.Unlock()
 	c.http.CloseIdleConnections()
+	if t, ok := c.base.(*http.Transport); ok && c.base != http.DefaultTransport {
+		t.CloseIdleConnections()
+	}
 	if len(left) == 0 {
 		return nil
 	}
@@ -210,6 +230,9 @@ func (c *Client) localTime(server time.Time) time.Time {
 	return server.Add(-time.Duration(c.skew.Load()))
 }
 
+// ahead is how far the server's clock is ahead of this process's.
+func (c *Client) ahead() time.Duration { return time.Until(c.serverTime(c.machine.Now().Wall)) }
+
 // noticeDate learns from an answer's Date header how far the local clock is off. A little is the
 // network's; it changes nothing.
 func (c *Client) noticeDate(date time.Time) {
@@ -230,32 +253,11 @@ func (c *Client) authServer(ctx context.Context) (*authserver.Client, *authserve
 	if err != nil {
 		return nil, nil, err
 	}
-	method, err := c.method(metadata)
+	server, err := c.server(metadata, metadata.TokenEndpointAuthMethods, metadata.TokenEndpointAuthAlgorithms)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &authserver.Client{HTTP: c.http, ID: c.config.ClientID, Secret: c.secret, Method: method}, metadata, nil
-}
-
-// method chooses the client authentication method (RFC 7591 §2): explicit, never probed.
-func (c *Client) method(m *authserver.Metadata) (authserver.Method, error) {
-	offered := func(method authserver.Method) bool {
-		return slices.Contains(m.TokenEndpointAuthMethods, string(method))
-	}
-	switch {
-	case c.secret.IsEmpty():
-		return authserver.MethodNone, nil
-	case c.config.Endpoint.AuthStyle == oauth2.AuthStyleInHeader:
-		return authserver.MethodBasic, nil
-	case c.config.Endpoint.AuthStyle == oauth2.AuthStyleInParams:
-		return authserver.MethodPost, nil
-	case len(m.TokenEndpointAuthMethods) == 0 || offered(authserver.MethodBasic):
-		return authserver.MethodBasic, nil
-	case offered(authserver.MethodPost):
-		return authserver.MethodPost, nil
-	}
-	return "", &ConfigError{"Config.Endpoint.AuthStyle",
-		"cannot be chosen: the server's metadata offers neither client_secret_basic nor client_secret_post"}
+	return server, metadata, nil
 }
 
 // scopeParam is the scope parameter for the configured scopes, each once (RFC 6749 §3.3).

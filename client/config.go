@@ -1,6 +1,7 @@
 package client
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,20 +25,41 @@ type Config struct {
 	Issuer string
 
 	// Endpoint gives the endpoints instead of, or over, what is discovered: its non-empty fields
-	// win. Its AuthStyle chooses how the client authenticates: oauth2.AuthStyleInHeader is
+	// win. Its AuthStyle chooses how a ClientSecret is sent: oauth2.AuthStyleInHeader is
 	// client_secret_basic, AuthStyleInParams client_secret_post. AuthStyleAutoDetect, the zero value,
-	// takes what the metadata says, else client_secret_basic. Nothing is ever probed.
+	// leaves it to AuthMethod.
 	Endpoint oauth2.Endpoint
 
 	// RevocationURL is the revocation endpoint (RFC 7009). Empty: the discovered one; where there is
 	// none, Logout deletes without revoking.
 	RevocationURL string
 
-	// ClientID is required.
+	// ClientID is required, except with a JWTBearer grant (RFC 7523 §2.1).
 	ClientID string
 
-	// ClientSecret is empty for a public client (RFC 6749 §2.1).
+	// ClientSecret is empty for a public client (RFC 6749 §2.1), and for one that has a ClientKey.
 	ClientSecret string
+
+	// ClientKey authenticates the client by assertions (private_key_jwt, RFC 7523 §2.2): a fresh one for every
+	// request, for the issuer as its only audience, with a life of one minute by the server's clock. Nil: none.
+	ClientKey *Key
+
+	// ClientCertificate is presented to the authorization server and to resource servers that ask for a client
+	// certificate (RFC 8705): it authenticates the client (tls_client_auth, self_signed_tls_client_auth), and servers
+	// can bind tokens to it. The endpoints are then those of mtls_endpoint_aliases, where the metadata has such. Tokens
+	// that were got with another certificate are renewed. Requests to all hosts over a Session's HTTP client present it.
+	// Nil: none.
+	//
+	// It is put into a copy of the *http.Transport of AuthServerClient, and of the one given to Session.Wrap. Any
+	// other http.RoundTripper has to present it itself.
+	ClientCertificate *tls.Certificate
+
+	// AuthMethod is how the client authenticates, by its registered name (RFC 7591 §2, RFC 8705 §2.1.1): "none",
+	// "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth" or
+	// "self_signed_tls_client_auth". It goes before Endpoint.AuthStyle. Empty: the first of private_key_jwt, the two by
+	// certificate and the three by secret for which the Config has what it takes and which the server's metadata offers;
+	// without metadata client_secret_basic or what the Config is for. Nothing is ever probed.
+	AuthMethod string
 
 	// Scopes are asked for at login and by a Grant. Empty: the server's default.
 	Scopes []string
@@ -51,6 +73,9 @@ type Config struct {
 	// it again. Nil: a person logs in.
 	Grant Grant
 
+	// TokenParams are further parameters of the requests that refresh a token (RFC 6749 §6). Nil: none.
+	TokenParams url.Values
+
 	// Store is where grants live. Nil: in memory, so that they end with the process.
 	Store tokenstore.Store
 
@@ -60,8 +85,7 @@ type Config struct {
 	Origins []string
 
 	// AuthServerClient speaks to the authorization server. It is copied; the copy follows no
-	// redirect. Nil: one with safe defaults. Give one for a proxy, an own CA or a client
-	// certificate.
+	// redirect. Nil: one with safe defaults. Give one for a proxy or an own CA.
 	AuthServerClient *http.Client
 
 	// OnEvent is told what happens to grants, one event after the other, from a goroutine of its own that
@@ -84,7 +108,7 @@ func (e *ConfigError) Error() string { return "client: " + e.Field + " " + e.Rea
 func (c *Config) validate() error {
 	var errs []error
 	bad := func(field, reason string) { errs = append(errs, &ConfigError{"Config." + field, reason}) }
-	if c.ClientID == "" {
+	if _, ok := c.Grant.(JWTBearer); c.ClientID == "" && !ok {
 		bad("ClientID", "is empty; set the client id that the authorization server gave to this program")
 	}
 	if c.Issuer == "" && c.Endpoint.TokenURL == "" {
@@ -119,6 +143,16 @@ func (c *Config) validate() error {
 		if _, ok := origin.Parse(listed); !ok {
 			bad("Origins", "has an element that is not an origin; write https://api.example.com")
 		}
+	}
+	c.validateAuthentication(bad)
+	if c.ClientKey != nil {
+		if _, err := c.ClientKey.prepare("Config.ClientKey"); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := reserved("Config.TokenParams", c.TokenParams, "grant_type", "refresh_token", "scope", "resource",
+		"client_id", "client_secret", "client_assertion", "client_assertion_type"); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Grant != nil {
 		if err := c.Grant.validate(c); err != nil {

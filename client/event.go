@@ -134,7 +134,7 @@ func (c *Client) noticed(key, text string) {
 	e := Event{Kind: "store", Reason: text}
 	if key != "" {
 		issuer, clientID, session, err := tokenstore.SplitKey(key)
-		if err != nil || issuer != c.issuer() || clientID != c.config.ClientID {
+		if err != nil || issuer != c.issuer() || clientID != c.id {
 			return // another Client over the same store hears it
 		}
 		e.Session = session
@@ -148,6 +148,7 @@ func (c *Client) happened(e Event) {
 		return
 	}
 	e.Time, e.Issuer = c.machine.Now().Wall, c.issuer()
+	e.Resource, _ = split(e.Resource)
 	c.events.mu.Lock()
 	defer c.events.mu.Unlock()
 	if len(c.events.waiting) == eventsMost {

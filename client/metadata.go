@@ -65,6 +65,9 @@ func (m *metadataCache) expire() {
 
 // overlay lays the configured endpoints over discovered ones.
 func (c *Client) overlay(m *authserver.Metadata) *authserver.Metadata {
+	if c.config.ClientCertificate != nil {
+		m = m.WithAliases()
+	}
 	for _, o := range []struct {
 		given string
 		field *string

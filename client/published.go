@@ -53,11 +53,15 @@ const (
 	unusableMost = 10 * time.Second
 )
 
-// publish makes the form that requests get of the access token for resource in r; nil when it holds none.
+// publish makes the form that requests get of the access token for resource in r; nil when it holds none, or one that
+// is not to be used.
 func (c *Client) publish(r *record.Record, resource string) *published {
 	access := r.Access[resource]
 	if access == nil || access.Token == "" {
 		return nil
+	}
+	if bound := access.Certificate; bound != "" && c.thumbprint != "" && bound != c.thumbprint {
+		return nil // of a certificate that was replaced (RFC 8705 §6.3)
 	}
 	now := c.machine.Now()
 	p := &published{grant: r.Grant, generation: cmp.Or(access.Generation, r.Generation), born: now.Mono}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
@@ -31,9 +30,10 @@ const (
 // another is the record alone, and the record changes by compare-and-swap alone.
 type renewal struct {
 	*Session
-	flight *flight
-	epoch  uint64 // the account's, when the record was loaded
-	watch  watch
+	flight  *flight
+	epoch   uint64 // the account's, when the record was loaded
+	watch   watch
+	parties parties // of a TokenExchange
 }
 
 // renew runs the protocol until it has a token for f, or a reason why there is none.
@@ -100,11 +100,16 @@ func (r *renewal) round(ctx context.Context) error {
 	if err != nil {
 		return r.failed(st, err)
 	}
+	if g, ok := r.client.config.Grant.(TokenExchange); ok {
+		if r.parties, err = g.gather(ctx, r.key); err != nil {
+			return err // nothing was asked of this server, and whoever gives the tokens remembers its own failures
+		}
+	}
 	l, err := r.takeLease(ctx, st)
 	if err != nil {
 		return r.failed(st, err)
 	}
-	won, err := r.spend(ctx, l, server, metadata.TokenEndpoint)
+	won, err := r.spend(ctx, l, server, metadata)
 	if err != nil {
 		return err
 	}
@@ -205,11 +210,14 @@ func (r *renewal) refusal(st *state) error {
 	if err := r.remembered(st.record); err != nil {
 		return err
 	}
+	if err := r.tooWide(st.record); err != nil {
+		return err
+	}
 	return r.marked(st.record)
 }
 
 // spend makes the token request, and repeats it as the kind of failure allows.
-func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client, endpoint string) (*received, error) {
+func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client, metadata *authserver.Metadata) (*received, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, spendLimit, fmt.Errorf("the token endpoint has not answered within %v", spendLimit))
 	defer cancel()
 	pause, replayed := retryFirst, false
@@ -219,7 +227,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 			r.happened(Event{Kind: "replayed", Reason: "the refresh token is sent again: an answer was lost", Attempt: r.flight.attempts, Duration: r.lasted()})
 		}
 		stop := l.beat(ctx)
-		answer, err := server.Token(ctx, endpoint, r.form(old), l.check)
+		answer, err := r.ask(ctx, server, metadata, old, l.check)
 		stop()
 		if err == nil {
 			r.client.noticeDate(answer.Date)
@@ -228,8 +236,8 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 		if l.isLost() { // not by err: a transport may put an error of its own over that of check
 			return nil, r.release(ctx, l, errAgain, nil)
 		}
-		f, ok := errors.AsType[*authserver.Failure](err)
-		if !ok {
+		f, ok := err.(*authserver.Failure)
+		if !ok { // an error about what goes into the request may wrap another server's
 			return nil, r.release(ctx, l, err, nil)
 		}
 		r.client.noticeDate(f.Date)
@@ -262,24 +270,6 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 			return nil, r.release(ctx, l, err, nil)
 		}
 	}
-}
-
-// form is the token request's: the refresh token (RFC 6749 §6) or the configured grant.
-func (r *renewal) form(rec *record.Record) url.Values {
-	if r.client.config.Grant != nil {
-		form := r.client.config.Grant.form()
-		scopeParam(form, r.client.config.Scopes)
-		return r.target(form)
-	}
-	return r.target(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {rec.RefreshToken}})
-}
-
-// target adds the resource parameter (RFC 8707 §2.2).
-func (r *renewal) target(form url.Values) url.Values {
-	if r.resource != "" {
-		form.Set("resource", r.resource)
-	}
-	return form
 }
 
 // lose notes that a token request may have been processed and that its answer will not come.

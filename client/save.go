@@ -38,7 +38,9 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 	if !a.IDToken.IsEmpty() {
 		won.IDToken = a.IDToken.Reveal()
 	}
-	access := &record.Access{Token: a.AccessToken.Reveal(), Type: a.TokenType, Issued: c.serverTime(sent), Generation: generation}
+	access := &record.Access{
+		Token: a.AccessToken.Reveal(), Type: a.TokenType, Issued: c.serverTime(sent), Generation: generation, Certificate: c.thumbprint,
+	}
 	if first := old.Unanswered; !first.IsZero() && first.Before(access.Issued) {
 		access.Issued = first // it may be the lost answer's token, whatever the server says of its life
 	}
@@ -55,6 +57,9 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 	won.Access[resource] = access
 	if resource != "" {
 		access.Scopes, access.Extra = a.Scopes, a.Extra // nil where the server said nothing
+		if _, asked := split(resource); !a.ScopesGiven {
+			access.Scopes = asked
+		}
 		return won
 	}
 	if a.ScopesGiven {
@@ -146,6 +151,7 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 	if metadata.RevocationEndpoint == "" {
 		return fmt.Errorf("the server has no revocation endpoint: %w", errors.ErrUnsupported)
 	}
+	server = c.forRevocation(server, metadata)
 	if r.RefreshToken != "" {
 		return server.Revoke(ctx, metadata.RevocationEndpoint, secret.New(r.RefreshToken), "refresh_token")
 	}
@@ -310,7 +316,7 @@ func (a *account) unsavedTokens() *received {
 
 // settle ends the care for unsaved tokens: they are in the store, or outdone.
 func (a *account) settle(won *received, landed bool) {
-	s := a.own.Resource(won.resource)
+	s := a.view(won.resource)
 	p := a.client.publish(won.record, won.resource)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -320,7 +326,7 @@ func (a *account) settle(won *received, landed bool) {
 	a.unsaved = nil
 	current := s.current.Load()
 	switch {
-	case landed && p.replaces(current):
+	case landed && p != nil && p.replaces(current):
 		s.setLocked(p)
 	case !landed && current != nil && current.grant == won.record.Grant && current.generation == won.record.Generation:
 		s.current.Store(nil) // what prevails is in the store

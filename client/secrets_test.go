@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/url"
 	"os"
@@ -187,7 +189,8 @@ func (p *tap) said(req *http.Request, body string) []string {
 	p.query(form)
 	for _, name := range slices.Sorted(maps.Keys(form)) {
 		switch name {
-		case "code", "code_verifier", "refresh_token", "device_code", "token", "client_secret":
+		case "code", "code_verifier", "refresh_token", "device_code", "token", "client_secret",
+			"client_assertion", "assertion", "subject_token", "actor_token":
 			words = append(words, form.Get(name), url.QueryEscape(form.Get(name)), base64.StdEncoding.EncodeToString([]byte(form.Get(name))))
 		}
 	}
@@ -197,7 +200,8 @@ func (p *tap) said(req *http.Request, body string) []string {
 func (p *tap) query(values url.Values) {
 	for name, kind := range map[string]string{
 		"code": "code", "code_verifier": "verifier", "state": "state", "nonce": "nonce", "refresh_token": "refresh token",
-		"device_code": "device code", "client_secret": "client secret",
+		"device_code": "device code", "client_secret": "client secret", "client_assertion": "assertion", "assertion": "assertion",
+		"subject_token": "subject token", "actor_token": "actor token",
 	} {
 		p.vault.note(kind, values.Get(name))
 	}
@@ -530,6 +534,95 @@ var acts = []act{
 		_, err := x.session.Token(ctx)
 		return err
 	}, set: func(x *trial) { x.config.Grant = client.ClientCredentials{} }},
+	{name: "private_key_jwt", set: withKey, do: renewAndLogout},
+	{name: "client_secret_jwt", set: func(x *trial) {
+		x.config.AuthMethod = "client_secret_jwt"
+		x.tap.base = &translator{next: x.tap.base}
+	}, do: renewAndLogout},
+	{name: "JWTBearer", set: func(x *trial) {
+		withKey(x)
+		x.config.Grant = client.JWTBearer{Subject: "alice"}
+	}, do: askOnce},
+	{name: "TokenExchange", set: func(x *trial) {
+		x.tap.base = &translator{next: x.tap.base}
+		token := func(text string) func(string) transport.Source {
+			return func(string) transport.Source {
+				return client.TokenFunc(func(context.Context) (*oauth2.Token, error) { return &oauth2.Token{AccessToken: text}, nil })
+			}
+		}
+		x.config.Grant = client.TokenExchange{
+			Subject: token("SENTINEL-of-the-subject"), SubjectType: "jwt", Actor: token("SENTINEL-of-the-actor"), ActorType: "jwt",
+		}
+		x.show(x.config.Grant)
+	}, do: askOnce},
+}
+
+func askOnce(ctx context.Context, x *trial) error {
+	x.arm(x)
+	_, err := x.session.Token(ctx)
+	return err
+}
+
+func renewAndLogout(ctx context.Context, x *trial) error {
+	x.adopt()
+	x.arm(x)
+	_, err := x.session.Renew(ctx, nil)
+	return errors.Join(err, x.session.Logout(ctx))
+}
+
+// withKey gives the client a key in place of its secret.
+func withKey(x *trial) {
+	key := newKey(x.t)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(x.t, err)
+	seed, err := key.Bytes()
+	require.NoError(x.t, err)
+	x.vault.note("private key", string(der))
+	x.vault.note("private key", string(seed))
+	x.vault.note("private key", new(big.Int).SetBytes(seed).String()) // as fmt would show it
+	x.config.ClientSecret, x.config.ClientKey = "", &client.Key{Signer: key, ID: "key 1"}
+	x.config.AuthMethod = "private_key_jwt"
+	x.tap.base = &translator{next: x.tap.base}
+	x.show(*x.config.ClientKey)
+	x.show(client.JWTBearer{Key: x.config.ClientKey})
+}
+
+// translator stands before a server that knows clients by their secret and grants of a few types: what is signed
+// becomes a secret, and other grants those of the client.
+type translator struct{ next http.RoundTripper }
+
+func (p *translator) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method != http.MethodPost {
+		return p.next.RoundTrip(req)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	form, _ := url.ParseQuery(string(body))
+	if form.Has("client_assertion") {
+		form.Del("client_assertion")
+		form.Del("client_assertion_type")
+		req.SetBasicAuth(url.QueryEscape(form.Get("client_id")), url.QueryEscape(secretOfClient))
+	}
+	exchange := strings.HasSuffix(form.Get("grant_type"), ":token-exchange")
+	if exchange || strings.HasSuffix(form.Get("grant_type"), ":jwt-bearer") {
+		form = url.Values{"grant_type": {"client_credentials"}}
+	}
+	text := form.Encode()
+	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
+	resp, err := p.next.RoundTrip(req)
+	if err != nil || !exchange || resp.StatusCode != http.StatusOK {
+		return resp, err
+	}
+	got, err := io.ReadAll(resp.Body)
+	if err == nil && bytes.HasPrefix(got, []byte("{")) {
+		got = append([]byte(`{"issued_token_type":"urn:ietf:params:oauth:token-type:access_token",`), got[1:]...)
+		resp.ContentLength = int64(len(got))
+		resp.Header.Del("Content-Length")
+	}
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(got), endOf{err}))
+	return resp, nil
 }
 
 func onLoopback(x *trial) { x.config.RedirectURL = "" }
@@ -714,6 +807,7 @@ func requireAllKinds(t *testing.T, seen sight) {
 	}
 	for _, kind := range []string{
 		"client secret", "refresh token", "access token", "id token", "code", "verifier", "device code", "state", "nonce", "version", "sealing key",
+		"assertion", "private key", "subject token", "actor token",
 	} {
 		require.NotZero(t, seen.secrets[kind], kind)
 	}
@@ -898,6 +992,8 @@ func theRest(t *testing.T, seen sight) {
 		x.show(x.store.Store)
 		x.show(client.AuthCode{})
 		x.show(client.ClientCredentials{})
+		x.show(client.ExtensionGrant{})
+		x.show(client.TokenFunc(nil))
 		x.show(&client.ConfigError{Field: "Config.ClientID", Reason: "is empty"})
 		x.show(&client.Error{Op: "login", Err: io.EOF})
 		wrong := x.config

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,7 @@ import (
 // transport.Source, safe for concurrent use, and costs no goroutine and no timer while idle.
 type Session struct {
 	*account
-	resource string // RFC 8707; "" when none is named
+	resource string // RFC 8707, "" when none is named; of a narrowed session see narrowed
 
 	// current is what requests get. It is read without a lock and written under mu.
 	current atomic.Pointer[published]
@@ -52,18 +53,23 @@ type account struct {
 // *Session, and lasts as long as the account's own: name a server's resources, not every address. Login, Adopt
 // and Logout act on the account, through whichever of its sessions. An empty resource is the account's own session.
 func (s *Session) Resource(resource string) *Session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if resource == "" {
-		return &s.own
+	return s.view(resource)
+}
+
+// view returns the account's Session whose access token lies under name in the record.
+func (a *account) view(name string) *Session {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if name == "" {
+		return &a.own
 	}
-	v := s.views[resource]
+	v := a.views[name]
 	if v == nil {
-		v = &Session{account: s.account, resource: resource}
-		if s.views == nil {
-			s.views = make(map[string]*Session)
+		v = &Session{account: a, resource: name}
+		if a.views == nil {
+			a.views = make(map[string]*Session)
 		}
-		s.views[resource] = v
+		a.views[name] = v
 	}
 	return v
 }
@@ -95,11 +101,18 @@ var _ transport.Source = (*Session)(nil)
 func (s *Session) HTTPClient() *http.Client { return s.Wrap(nil) }
 
 // Wrap returns a copy of c that makes requests in the session's name. It keeps c's jar, time-out and
-// redirect policy, and sends over c's transport. A nil c is an empty http.Client.
+// redirect policy, and sends over c's transport. A nil c is an empty http.Client. With a
+// Config.ClientCertificate, c's transport is copied, unless it is none of net/http's, and the copy presents the
+// certificate: it has connections of its own, so wrap once rather than for every request.
 func (s *Session) Wrap(c *http.Client) *http.Client {
 	var wrapped http.Client
 	if c != nil {
 		wrapped = *c
+	}
+	if wrapped.Transport != nil {
+		wrapped.Transport = present(wrapped.Transport, s.client.config.ClientCertificate)
+	} else {
+		wrapped.Transport = s.client.base
 	}
 	wrapped.Transport = &transport.Transport{Source: source{s}, Base: wrapped.Transport, Origins: s.client.config.Origins}
 	return &wrapped
@@ -152,16 +165,20 @@ func (t tokenSource) Token() (*oauth2.Token, error) { return t.session.Token(con
 
 // storeKey is where the account's grant lies.
 func (a *account) storeKey() string {
-	return tokenstore.Key(a.client.issuer(), a.client.config.ClientID, a.key)
+	return tokenstore.Key(a.client.issuer(), a.client.id, a.key)
 }
 
 // Format implements fmt.Formatter: a Session shows its tokens under no verb.
 func (s *Session) Format(f fmt.State, _ rune) {
-	if s.resource == "" {
-		fmt.Fprintf(f, "client.Session(%q)", s.key)
-		return
+	fmt.Fprintf(f, "client.Session(%q", s.key)
+	resource, scopes := split(s.resource)
+	if resource != "" {
+		fmt.Fprintf(f, " for %s", resource)
 	}
-	fmt.Fprintf(f, "client.Session(%q for %s)", s.key, s.resource)
+	if len(scopes) > 0 {
+		fmt.Fprintf(f, " with %s", strings.Join(scopes, " "))
+	}
+	fmt.Fprint(f, ")")
 }
 
 // LogValue implements slog.LogValuer.

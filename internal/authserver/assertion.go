@@ -21,28 +21,22 @@ const (
 	assertionLife = time.Minute
 )
 
-// Claims are those of an assertion (RFC 7523 §3). There is no nbf: it would say nothing that iat does not, and
-// refuse a clock that is a little ahead.
-type Claims struct {
-	Issuer   string `json:"iss"`
-	Subject  string `json:"sub,omitempty"`
-	Audience string `json:"aud"` // a string, not an array
-	ID       string `json:"jti"`
-	IssuedAt int64  `json:"iat"`
-	Expiry   int64  `json:"exp"`
-}
-
-// NewClaims makes the claims of one assertion; no two have the same ID.
-func NewClaims(issuer, subject, audience string, now time.Time, life time.Duration) Claims {
-	return Claims{
-		Issuer: issuer, Subject: subject, Audience: audience, ID: rand.Text(),
-		IssuedAt: now.Unix(), Expiry: now.Add(life).Unix(),
+// Claims are those of one assertion (RFC 7523 §3); no two have the same jti. There is no nbf: it would say nothing
+// that iat does not, and refuse a clock that is a little ahead. An empty subject is left out.
+func Claims(issuer, subject, audience string, now time.Time, life time.Duration) map[string]any {
+	claims := map[string]any{
+		"iss": issuer, "aud": audience, // a string, not an array
+		"jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(life).Unix(),
 	}
+	if subject != "" {
+		claims["sub"] = subject
+	}
+	return claims
 }
 
 // assertion makes the JWT that one request authenticates with (RFC 7523 §3).
 func (c *Client) assertion() (string, error) {
-	claims := NewClaims(c.ID, c.ID, c.Audience, time.Now().Add(c.Ahead), assertionLife)
+	claims := Claims(c.ID, c.ID, c.Audience, time.Now().Add(c.Ahead), assertionLife)
 	if c.Method == MethodSecretJWT {
 		return hmac(c.Secret.Reveal(), c.Algorithm, claims)
 	}

@@ -60,6 +60,8 @@ type Access struct {
 	// Generation is the record's when the token was received; 0: in a record that knows one resource only.
 	Generation uint64   `json:"generation,omitempty"`
 	Scopes     []string `json:"scopes,omitempty"` // those of this resource's token, where the server said so
+	// Certificate names the client certificate with which the token was asked for (x5t#S256, RFC 8705 §3.1). Empty: none.
+	Certificate string `json:"x5t#S256,omitempty"`
 	// Extra is what else the server sent with the token of a named resource.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 
