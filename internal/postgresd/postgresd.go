@@ -39,7 +39,7 @@ type Server struct {
 	password string
 	settings []string
 	owner    *syscall.SysProcAttr
-	uid      int // the owner's, -1 if that is this process's
+	uid      int       // the owner's, -1 if that is this process's
 	process  *exec.Cmd // nil: stopped
 	exited   chan struct{}
 }
