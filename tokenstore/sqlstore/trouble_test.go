@@ -426,3 +426,33 @@ func TestLostAnswer(t *testing.T) {
 	require.NotErrorIs(t, err, tokenstore.ErrConflict)
 	requireValue(t, other, "k", "")
 }
+
+// TestFailOver kills the primary. The programs' address names both servers.
+func TestFailOver(t *testing.T) {
+	primary := postgresd.Start(t, "fsync=off")
+	standby, err := primary.Standby()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, standby.Close()) })
+	both := strings.Replace(primary.DSN(), primary.Address(), primary.Address()+","+standby.Address(), 1)
+	db := connect(t, "pgx", with(t, both, "target_session_attrs", "read-write"))
+	s := store(t, db, sqlstore.Options{Key: key(1), Listener: pgxlisten.On(db)})
+	version := put(t, s, "k", "", "v")
+
+	// A program that was led to the standby can read there, and is told why it cannot write.
+	replica := connect(t, "pgx", standby.DSN())
+	astray, err := sqlstore.New(replica, sqlstore.Options{Key: key(1), Table: table(t.Name())})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return load(t.Context(), astray, "k") == nil }, 10*time.Second, time.Millisecond)
+	_, err = astray.Swap(t.Context(), "k", version, []byte("w"))
+	require.ErrorIs(t, err, sqlstore.ErrReadOnly)
+	require.ErrorIs(t, astray.Probe(t.Context()), sqlstore.ErrReadOnly)
+	require.Error(t, astray.Wait(t.Context(), "k", version), "a standby cannot listen")
+
+	require.NoError(t, primary.Kill())
+	_, err = s.Swap(t.Context(), "k", version, []byte("w"))
+	require.ErrorIs(t, err, sqlstore.ErrUnavailable)
+	_, err = replica.ExecContext(t.Context(), `SELECT pg_promote()`)
+	require.NoError(t, err)
+	put(t, s, "k", version, "w")
+	requireValue(t, astray, "k", "w")
+}
