@@ -21,6 +21,7 @@ wanted=(
 	puma:puma
 	'/usr/lib/postgresql/*/bin/postgres:postgresql'
 	redis-server:redis-server
+	/usr/sbin/pgbouncer:pgbouncer
 )
 is_there() {
 	case $1 in
@@ -54,9 +55,11 @@ if [ ${#missing[@]} -gt 0 ]; then
 	apt install --yes --no-install-recommends "${missing[@]}" ||
 		{ apt update && apt install --yes --no-install-recommends "${missing[@]}"; } ||
 		{ cat "$log"; exit 1; }
-	if [[ " ${missing[*]} " == *" redis-server "* && -d /run/systemd/system ]]; then
-		as_root systemctl --quiet disable --now redis-server # the tests start their own
-	fi
+	for service in redis-server pgbouncer; do # the tests start their own
+		if [[ " ${missing[*]} " == *" $service "* && -d /run/systemd/system ]]; then
+			as_root systemctl --quiet disable --now "$service"
+		fi
+	done
 fi
 
 if ! node --eval 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
