@@ -1,11 +1,11 @@
 package file
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -115,6 +115,10 @@ func readFile(ctx context.Context, path string) (data []byte, was fs.FileMode, e
 	if was, err = guardFile(f); err != nil {
 		return nil, 0, err
 	}
-	data, err = io.ReadAll(f)
-	return data, was, err
+	var all bytes.Buffer
+	if info, err := f.Stat(); err == nil {
+		all.Grow(int(info.Size()) + bytes.MinRead) // one read, and one that finds the end
+	}
+	_, err = all.ReadFrom(f)
+	return all.Bytes(), was, err
 }
