@@ -31,19 +31,20 @@ func (s *Store) Reseal(ctx context.Context) error {
 }
 
 func (s *Store) resealFile(ctx context.Context, path string) error {
-	e, found, err := s.readFile(ctx, path)
+	key, found, err := s.keyOf(ctx, path)
 	if err != nil || !found {
 		return err
 	}
-	release, err := s.lock(e.key).Acquire(ctx)
+	release, err := s.lock(key).Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
 	defer release()
-	if e, found, err = s.readFile(ctx, path); err != nil || !found {
+	e, found, err := s.readFile(ctx, path)
+	if err != nil || !found {
 		return err
 	}
-	if _, err := s.open(ctx, path, e.key, e); err != nil {
+	if _, err := s.open(ctx, path, key, e); err != nil {
 		return err
 	}
 	var body []byte
