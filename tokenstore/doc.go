@@ -10,16 +10,26 @@
 //
 // # The stores
 //
-//	store                     kept                   shared by              Lister  Waiter  Liveness
-//	tokenstore.Memory         until the process ends goroutines             yes     yes     no
-//	tokenstore/file           one file a key         processes              yes     no      yes
-//	tokenstore/keychain       in the OS keychain     a person's processes   no      no      yes
-//	tokenstore/redisstore     Redis (own module)     machines               see there
-//	tokenstore/sqlstore       a table (own module)   machines               see there
+//	store                     kept                   shared by              for
+//	tokenstore.Memory         until the process ends goroutines             tests, daemons with a configured grant
+//	tokenstore.Funcs          where two functions do goroutines             a place with a load and a save, and one process
+//	tokenstore/file           one file a key         processes              a laptop, a server, a container with a volume
+//	tokenstore/keychain       in the OS keychain     a person's processes   programs on a laptop
+//	tokenstore/sqlstore       a table (own module)   machines               replicas over PostgreSQL; SQLite on one machine
+//	tokenstore/redisstore     Redis (own module)     machines               replicas over Redis or Valkey
 //
 // A command-line tool takes the keychain, or files sealed with a key that the keychain holds; a
-// service on one machine takes files sealed with a key of its own; replicas take Redis or SQL. No
-// store falls back to another one, least of all to plain text: which one it is, the program says.
+// service on one machine takes files sealed with a key of its own (package seal); replicas take SQL or
+// Redis. A CI job that runs once and forgets takes Memory. No store falls back to another one by itself,
+// least of all to plain text: keychain.Store.OrElse names one. Copy moves grants from one store to
+// another. What a store can do beside Load and Swap:
+//
+//	                Lister  Waiter  Liveness  Prober  Expirer  Notifier
+//	Memory          yes     yes     –         –       –        –
+//	file            yes     –       yes       yes     –        yes
+//	keychain        yes     –       yes       yes     –        yes
+//	sqlstore        yes     LISTEN  –         yes     yes      –
+//	redisstore      yes     yes     –         yes     yes      yes
 //
 // # Keys
 //
