@@ -84,16 +84,29 @@ func TestPersonWhoNeverAnswers(t *testing.T) {
 	})
 }
 
-func TestPersonWhoAnswersBeforeASlowItem(t *testing.T) {
+// Only the silence in one piece counts, not that before a prompt and that after it.
+func TestPersonWhoIsAskedBetweenSlowItems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now state
-		now.set(keychain.Locked)
 		s, answered := hung(t, keychain.Platform{Look: now.look})
+		time.AfterFunc(4*time.Second, func() { now.set(keychain.Locked) })
 		time.AfterFunc(time.Minute, func() { now.set(nil) })
 		time.AfterFunc(time.Minute+4*time.Second, func() { close(answered) })
 		took, err := loads(t.Context(), s)
 		require.NoError(t, err)
 		require.Equal(t, time.Minute+4*time.Second, took)
+	})
+}
+
+func TestKeychainThatIsLockedWithNobodyThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now state
+		s, answered := hung(t, keychain.Platform{Look: now.look, Unattended: true})
+		defer close(answered)
+		time.AfterFunc(time.Millisecond, func() { now.set(keychain.Locked) })
+		took, err := loads(t.Context(), s)
+		require.ErrorIs(t, err, keychain.ErrLocked)
+		require.LessOrEqual(t, took, time.Second)
 	})
 }
 
