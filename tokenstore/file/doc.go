@@ -39,7 +39,8 @@
 //
 // A value is written to a file beside the old one, synced, renamed over it, and the folder is synced
 // (Windows cannot do the last). Whatever kills a process or the machine, a reader finds the old value
-// or the new one, whole. What a killed writer left behind goes with the next Swap of the same key.
+// or the new one, whole, as far as the file system renames in one step. Local ones do; some drivers of
+// FUSE show for an instant that nothing is there. What a killed writer left behind goes with the next Swap of the same key.
 //
 // # Concurrency
 //
@@ -50,13 +51,16 @@
 // # Network file systems
 //
 // Machines may share a folder where the file system passes locks on to its server: NFS as it is mounted
-// by default, Lustre with flock, Ceph, and shares that Windows has mounted itself. Another machine may
-// then see a first login up to a minute late, since NFS remembers what was absent. After a machine dies
-// its locks last until the server forgets them. Where locks stay within one machine the folder is refused with ErrLocalLocks,
-// even if no other machine uses it today: NFS with nolock or local_lock, Lustre with localflock, SMB
-// mounted by Linux (which also makes up modes), sshfs and other drivers of FUSE for remote places, 9p,
-// virtiofs and folders that a virtual machine shares with its host. macOS does not tell how a network
-// file system is mounted, so all are refused there. For replicas a database is the better place.
+// by default, Lustre with flock, Ceph, and shares that Windows has mounted itself. (That is what their
+// documents say; the tests of this package run on local disks.) Another machine may see a first login up
+// to a minute late, since NFS remembers what was absent. After a machine dies its locks last until the
+// server forgets them. For replicas a database is the better place.
+//
+// Where locks stay within one machine the folder is refused with ErrLocalLocks, even if no other machine
+// uses it today: NFS with nolock or local_lock, Lustre with localflock, SMB mounted by Linux (which also
+// makes up modes), sshfs and other drivers of FUSE for remote places, 9p, virtiofs and folders that a
+// virtual machine shares with its host. macOS does not tell how a network file system is mounted, so all
+// are refused there.
 //
 // Copying a folder to a second machine gives two programs one refresh token, and a server that rotates
 // takes it from both: move a grant with tokenstore.Copy instead, or log in there.
