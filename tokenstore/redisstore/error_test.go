@@ -66,8 +66,8 @@ func TestTroubleOfARealServer(t *testing.T) {
 	}{
 		{
 			name:  "a replica",
-			begin: func(t *testing.T) { require.NoError(t, admin.SlaveOf(t.Context(), "127.0.0.1", "1").Err()) },
-			end:   func(t *testing.T) { require.NoError(t, admin.SlaveOf(t.Context(), "NO", "ONE").Err()) },
+			begin: func(t *testing.T) { require.NoError(t, admin.ReplicaOf(t.Context(), "127.0.0.1", "1").Err()) },
+			end:   func(t *testing.T) { require.NoError(t, admin.ReplicaOf(t.Context(), "NO", "ONE").Err()) },
 			code:  "READONLY", loads: true,
 		}, {
 			name:  "memory is full",
