@@ -1,12 +1,25 @@
 package client_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/client"
 )
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -15,3 +28,382 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	require.NoError(t, err)
 	return key
 }
+
+const longSecret = "p%+é, and long enough for a hash of 32 bytes"
+
+func withSecret(c *client.Config) { c.ClientSecret = longSecret }
+
+func TestTheMethodIsChosenByWhatTheServerOffersAndTheClientHas(t *testing.T) {
+	key, certificate := &client.Key{Signer: newKey(t)}, selfSigned(t, "app")
+	withClientKey := func(c *client.Config) { c.ClientKey = key }
+	withCertificate := func(c *client.Config) { c.ClientCertificate = &certificate }
+	both := func(first, second func(*client.Config)) func(*client.Config) {
+		return func(c *client.Config) { first(c); second(c) }
+	}
+	method := func(name string) func(*client.Config) { return func(c *client.Config) { c.AuthMethod = name } }
+	every := []string{
+		"client_secret_post", "client_secret_basic", "client_secret_jwt", "private_key_jwt", "tls_client_auth",
+		"self_signed_tls_client_auth", "none",
+	}
+	for _, tt := range []struct {
+		name    string
+		set     func(*client.Config)
+		offered []string // nil: the metadata does not say
+		want    string   // empty: an error
+	}{
+		{"R6749-2.3.1-2 Basic before the form", withSecret, every, "client_secret_basic"},
+		{"R6749-2.3.1-2 Basic where nothing is said", withSecret, nil, "client_secret_basic"},
+		{"R6749-2.3.1-2 the form where Basic is not offered", withSecret, []string{"private_key_jwt", "client_secret_post"}, "client_secret_post"},
+		{"OIDC-9-2 an assertion where a secret is taken in no other way", withSecret, []string{"client_secret_jwt"}, "client_secret_jwt"},
+		{"R9700-2.5-1 a key before a secret's ways", withClientKey, every, "private_key_jwt"},
+		{"R9700-2.5-1 a key where nothing is said", withClientKey, nil, "private_key_jwt"},
+		{"R9700-2.5-1 a certificate before a secret", both(withSecret, withCertificate), every, "client_id alone"},
+		{"R9700-2.5-1 a key before a certificate", both(withClientKey, withCertificate), every, "private_key_jwt"},
+		{"R8705-2.1.1-1 a certificate", withCertificate, []string{"tls_client_auth", "client_secret_basic"}, "client_id alone"},
+		{"R8705-2.1.1-1 a self-signed certificate", withCertificate, []string{"self_signed_tls_client_auth"}, "client_id alone"},
+		{"R8705-2.1.1-1 no certificate at hand", withSecret, []string{"tls_client_auth", "client_secret_basic"}, "client_secret_basic"},
+		{"R8705-4-1 a public client with a certificate", withCertificate, []string{"client_secret_basic", "none"}, "client_id alone"},
+		{"a secret whose tokens are bound to a certificate", both(withSecret, withCertificate), []string{"client_secret_basic"}, "client_secret_basic"},
+		{"R6749-3.2.1-2 a public client", nil, every, "client_id alone"},
+		{"a style given", both(withSecret, func(c *client.Config) { c.Endpoint.AuthStyle = oauth2.AuthStyleInParams }), every, "client_secret_post"},
+		{"a method given, over what is offered", both(withSecret, method("client_secret_post")), []string{"client_secret_basic"}, "client_secret_post"},
+		{"a method given, over the style", both(both(withSecret, method("client_secret_jwt")), func(c *client.Config) { c.Endpoint.AuthStyle = oauth2.AuthStyleInParams }), nil, "client_secret_jwt"},
+		{"a method given, over a key", both(both(withCertificate, withClientKey), method("tls_client_auth")), every, "client_id alone"},
+		{"nothing offered that a secret does", withSecret, []string{"private_key_jwt", "tls_client_auth"}, ""},
+		{"nothing offered that a key does", withClientKey, []string{"client_secret_basic"}, ""},
+		{"a secret too short for what is offered", func(c *client.Config) { c.ClientSecret = "short" }, []string{"client_secret_jwt"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDesk(tt.offered...)
+			s := d.session(t, tt.set)
+			_, err := s.Token(t.Context())
+			if tt.want == "" {
+				_, ok := errors.AsType[*client.ConfigError](err)
+				require.True(t, ok, "%v", err)
+				require.Empty(t, d.letters(), "a credential is not shown to a server that has no use for it")
+				return
+			}
+			require.NoError(t, err)
+			require.NoError(t, s.Logout(t.Context()))
+			require.Len(t, d.letters(), 2, "one request each: nothing is probed")
+			for _, l := range d.letters() {
+				require.Equal(t, tt.want, l.method(), "at %s", l.url.Path) // R7009-2.1-2
+			}
+		})
+	}
+}
+
+// Shows R6749-3.2.1-1, R6749-6-1.
+func TestEveryTokenRequestAuthenticates(t *testing.T) {
+	key := newKey(t)
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk("private_key_jwt")
+		d.metadata["authorization_endpoint"] = "https://as.test/authorize"
+		d.answer = func(n int, form url.Values) (int, string) {
+			if form.Has("client_assertion") && !form.Has("grant_type") {
+				return 200, `{"device_code":"DC","user_code":"UC","verification_uri":"https://as.test/v","interval":1}`
+			}
+			return 200, fmt.Sprintf(`{"access_token":"AT%d","token_type":"Bearer","refresh_token":"RT","expires_in":3600}`, n)
+		}
+		s := open(t, d.config(func(c *client.Config) {
+			c.ClientKey, c.RedirectURL = &client.Key{Signer: key}, "https://app.test/callback"
+		})).Session("alice")
+		p, err := s.Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		asked, err := url.Parse(p.URL)
+		require.NoError(t, err)
+		require.NoError(t, s.Finish(t.Context(), p, url.Values{"code": {"C"}, "state": {asked.Query().Get("state")}}))
+		require.NoError(t, s.Login(t.Context(), client.Device{Prompt: shrug}))
+		_, err = s.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		require.NoError(t, s.Logout(t.Context()))
+
+		var asks []string
+		for _, l := range d.letters() {
+			asks = append(asks, l.url.Path+" "+l.form.Get("grant_type"))
+			require.Equal(t, "private_key_jwt", l.method())
+			_, claims := verified(t, l.form.Get("client_assertion"), &key.PublicKey)
+			require.Equal(t, "https://as.test", claims["aud"], "the issuer, at every endpoint")
+		}
+		require.Equal(t, []string{
+			"/token authorization_code", "/device ", "/token urn:ietf:params:oauth:grant-type:device_code", "/token refresh_token", "/revoke ",
+		}, asks)
+	})
+}
+
+// TestAssertion holds an assertion against RFC 7523 and its update.
+func TestAssertion(t *testing.T) {
+	key := newKey(t)
+	d := newDesk("private_key_jwt")
+	s := d.session(t, func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, ID: "key 1"} })
+	before := time.Now()
+	require.Equal(t, "AT1", token(t, s))
+	form := d.letters()[0].form
+	header, claims := verified(t, form.Get("client_assertion"), &key.PublicKey)
+	number := func(name string) time.Time {
+		seconds, ok := claims[name].(float64)
+		require.True(t, ok, name)
+		return time.Unix(int64(seconds), 0)
+	}
+	for id, hold := range map[string]func(t *testing.T){
+		"R7523-2.2-1": func(t *testing.T) {
+			require.Equal(t, []string{"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, form["client_assertion_type"])
+			require.Len(t, form["client_assertion"], 1)
+			require.NotContains(t, form, "client_secret")
+		},
+		"R7521-4.2-1": func(t *testing.T) { require.Equal(t, claims["sub"], form.Get("client_id")) },
+		"R7523-3-1":   func(t *testing.T) { require.Equal(t, "app/1", claims["iss"]) },
+		"R7523-3-2":   func(t *testing.T) { require.Equal(t, "app/1", claims["sub"]) },
+		"R7523-3-3":   func(t *testing.T) { require.Equal(t, "https://as.test", claims["aud"]) },
+		"R7523b-4-1":  func(t *testing.T) { require.IsType(t, "", claims["aud"], "a string, not an array") },
+		"R7523-3-4":   func(t *testing.T) { require.LessOrEqual(t, number("exp").Sub(number("iat")), 5*time.Minute) },
+		"R7523-3-7":   func(t *testing.T) { require.Equal(t, "ES256", header["alg"]); require.Equal(t, "key 1", header["kid"]) },
+		"R7523b-4-2":  func(t *testing.T) { require.Equal(t, "client-authentication+jwt", header["typ"]) },
+		"OIDC-9-1":    func(t *testing.T) { require.NotEmpty(t, claims["jti"]); require.True(t, number("exp").After(before)) },
+		"OIDC-9-2":    func(t *testing.T) { require.True(t, form.Has("client_assertion")) },
+		"R6749-2.3-1": func(t *testing.T) { require.NotContains(t, d.letters()[0].header, "Authorization") },
+		"R6749-3.2-1": func(t *testing.T) { require.Contains(t, d.letters()[0].header.Get("Content-Type"), "form-urlencoded") },
+		"R6749-2.3.1-3": func(t *testing.T) {
+			require.Empty(t, d.letters()[0].url.RawQuery)
+		},
+		"R7523-3-5": func(t *testing.T) {
+			require.NotContains(t, claims, "nbf")
+			require.WithinRange(t, number("iat"), before.Add(-time.Second), time.Now())
+		},
+	} {
+		t.Run(id, hold)
+	}
+}
+
+// The metadata's spelling of the issuer counts: a slash more or less is another audience.
+func TestR7523_3_3_TheIssuerAsTheServerWritesIt(t *testing.T) {
+	d := newDesk("private_key_jwt")
+	d.metadata["issuer"] = "https://as.test/"
+	s := d.session(t, func(c *client.Config) { c.ClientKey = &client.Key{Signer: newKey(t)} })
+	token(t, s)
+	require.Contains(t, decoded(d.letters()[0].form.Get("client_assertion"), 1), `"aud":"https://as.test/"`)
+}
+
+// Without an issuer the token endpoint is all that is known of the server.
+func TestR7523_3_3_NoIssuer(t *testing.T) {
+	d := newDesk()
+	s := d.session(t, func(c *client.Config) {
+		c.Issuer, c.Endpoint.TokenURL = "", "https://as.test/token"
+		c.ClientKey = &client.Key{Signer: newKey(t)}
+	})
+	token(t, s)
+	require.Contains(t, decoded(d.letters()[0].form.Get("client_assertion"), 1), `"aud":"https://as.test/token"`)
+}
+
+// A try of the same renewal has an assertion of its own: a server that looks for replays would refuse the first one's.
+func TestR7523_3_6(t *testing.T) {
+	key := newKey(t)
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk("private_key_jwt")
+		d.answer = func(n int, _ url.Values) (int, string) {
+			if n < 4 {
+				return 503, ""
+			}
+			return 0, ""
+		}
+		s := d.session(t, func(c *client.Config) { c.ClientKey = &client.Key{Signer: key} })
+		require.Equal(t, "AT4", token(t, s))
+		seen := map[any]bool{}
+		for _, l := range d.letters() {
+			_, claims := verified(t, l.form.Get("client_assertion"), &key.PublicKey)
+			seen[claims["jti"]] = true
+		}
+		require.Len(t, seen, 4)
+	})
+}
+
+// Shows R7523-3.2-1, R6749-5.2-1.
+func TestARefusedAssertionCostsNoGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk("private_key_jwt")
+		d.answer = func(n int, _ url.Values) (int, string) {
+			if n == 1 {
+				return 401, `{"error":"invalid_client"}`
+			}
+			return 0, ""
+		}
+		s := d.session(t, func(c *client.Config) { c.ClientKey = &client.Key{Signer: newKey(t)} })
+		_, err := s.Token(t.Context())
+		e, ok := errors.AsType[*client.Error](err)
+		require.True(t, ok)
+		require.Equal(t, "invalid_client", e.Code)
+		require.NotErrorIs(t, err, client.ErrLoginRequired)
+		require.ErrorContains(t, err, "ClientKey")
+		require.ErrorContains(t, err, "AuthMethod")
+		time.Sleep(time.Minute)
+		require.Equal(t, "AT2", token(t, s))
+		require.Equal(t, "RT", d.letters()[1].form.Get("refresh_token"))
+	})
+}
+
+// A wrong local clock is made up for once an answer has told the server's.
+func TestR7523_3_5_ByTheServersClock(t *testing.T) {
+	key := newKey(t)
+	synctest.Test(t, func(t *testing.T) {
+		const ahead = time.Hour
+		d := newDesk("private_key_jwt")
+		refuse := dated{d, ahead}
+		d.answer = func(n int, _ url.Values) (int, string) {
+			if n == 1 {
+				return 401, `{"error":"invalid_client"}`
+			}
+			return 0, ""
+		}
+		s := d.session(t, func(c *client.Config) {
+			c.ClientKey, c.AuthServerClient = &client.Key{Signer: key}, &http.Client{Transport: refuse}
+		})
+		_, err := s.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		token(t, s)
+		_, claims := verified(t, d.letters()[1].form.Get("client_assertion"), &key.PublicKey)
+		require.InDelta(t, float64(time.Now().Add(ahead).Unix()), claims["iat"], 2)
+	})
+}
+
+// dated answers with a clock of its own.
+type dated struct {
+	next  http.RoundTripper
+	ahead time.Duration
+}
+
+func (d dated) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := d.next.RoundTrip(req)
+	if err == nil {
+		resp.Header.Set("Date", time.Now().Add(d.ahead).UTC().Format(http.TimeFormat))
+	}
+	return resp, err
+}
+
+func TestTheAlgorithmIsTheKeysAndTheServers(t *testing.T) {
+	long, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		name    string
+		key     client.Key
+		offered []string
+		want    string // empty: an error
+	}{
+		{"the key's own", client.Key{Signer: long}, nil, "RS256"},
+		{"the server's", client.Key{Signer: long}, []string{"ES256", "PS256"}, "PS256"},
+		{"the program's", client.Key{Signer: long, Algorithm: "PS256"}, []string{"RS256"}, "PS256"},
+		{"none in common", client.Key{Signer: long}, []string{"ES256", "HS256"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDesk("private_key_jwt")
+			if tt.offered != nil {
+				d.metadata["token_endpoint_auth_signing_alg_values_supported"] = tt.offered
+			}
+			s := d.session(t, func(c *client.Config) { c.ClientKey = &tt.key })
+			_, err := s.Token(t.Context())
+			if tt.want == "" {
+				_, ok := errors.AsType[*client.ConfigError](err)
+				require.True(t, ok, "%v", err)
+				return
+			}
+			require.NoError(t, err)
+			header, _ := verified(t, d.letters()[0].form.Get("client_assertion"), &long.PublicKey)
+			require.Equal(t, tt.want, header["alg"])
+		})
+	}
+}
+
+// Shows OIDC-9-1, R7523-3-7.
+func TestAnAssertionUnderTheSecret(t *testing.T) {
+	for _, tt := range []struct {
+		offered []string
+		want    string
+	}{{nil, "HS256"}, {[]string{"RS256", "HS256", "HS512"}, "HS256"}, {[]string{"HS512"}, "HS512"}} {
+		d := newDesk("client_secret_jwt")
+		if tt.offered != nil {
+			d.metadata["token_endpoint_auth_signing_alg_values_supported"] = tt.offered
+		}
+		secret := strings.Repeat(longSecret, 2)
+		s := d.session(t, func(c *client.Config) { c.ClientSecret = secret })
+		token(t, s)
+		header, claims := verified(t, d.letters()[0].form.Get("client_assertion"), []byte(secret))
+		require.Equal(t, tt.want, header["alg"])
+		require.Equal(t, "app/1", claims["iss"])
+		require.Equal(t, "app/1", claims["sub"])
+		require.Equal(t, "https://as.test", claims["aud"])
+	}
+}
+
+// Shows R7009-2.1-2.
+func TestTheRevocationEndpointMayWantAnotherMethod(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		offered    []string
+	}{
+		{"the same", "client_secret_basic", []string{"client_secret_post", "client_secret_basic"}},
+		{"another", "client_secret_post", []string{"client_secret_post"}},
+		{"none that the client can do", "client_secret_basic", []string{"private_key_jwt"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDesk("client_secret_basic")
+			d.metadata["revocation_endpoint_auth_methods_supported"] = tt.offered
+			s := d.session(t, withSecret)
+			token(t, s)
+			require.NoError(t, s.Logout(t.Context()))
+			require.Equal(t, "client_secret_basic", d.letters()[0].method())
+			require.Equal(t, tt.want, d.letters()[1].method())
+		})
+	}
+}
+
+func TestNewRefusesCredentialsThatCannotBe(t *testing.T) {
+	key, certificate := newKey(t), selfSigned(t, "app")
+	for name, row := range map[string]struct {
+		field string
+		spoil func(*client.Config)
+	}{
+		"R7521-4.2-2 a key and a secret": {"Config.ClientKey", func(c *client.Config) { withSecret(c); c.ClientKey = &client.Key{Signer: key} }},
+		"no such method":                 {"Config.AuthMethod", func(c *client.Config) { c.AuthMethod = "client_secret" }},
+		"none with a secret":             {"Config.AuthMethod", func(c *client.Config) { withSecret(c); c.AuthMethod = "none" }},
+		"Basic without a secret":         {"Config.ClientSecret", func(c *client.Config) { c.AuthMethod = "client_secret_basic" }},
+		"an HMAC with a short secret": {"Config.ClientSecret", func(c *client.Config) {
+			c.AuthMethod, c.ClientSecret = "client_secret_jwt", "short"
+		}},
+		"an assertion without a key":            {"Config.ClientKey", func(c *client.Config) { c.AuthMethod = "private_key_jwt" }},
+		"R8705-2-1 no certificate":              {"Config.ClientCertificate", func(c *client.Config) { c.AuthMethod = "tls_client_auth" }},
+		"R8705-2-1 no self-signed one":          {"Config.ClientCertificate", func(c *client.Config) { c.AuthMethod = "self_signed_tls_client_auth" }},
+		"R8705-2-1 a certificate without a key": {"Config.ClientCertificate", func(c *client.Config) { c.ClientCertificate = &tls.Certificate{Certificate: certificate.Certificate} }},
+		"a key that is none":                    {"Config.ClientKey.Signer", func(c *client.Config) { c.ClientKey = &client.Key{} }},
+		"R7523-3-7 alg none":                    {"Config.ClientKey.Algorithm", func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, Algorithm: "none"} }},
+		"an HMAC of a private key":              {"Config.ClientKey.Algorithm", func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, Algorithm: "HS256"} }},
+		"R6749-4.4-1 nothing to show":           {"Config.ClientSecret", func(c *client.Config) { c.Grant = client.ClientCredentials{} }},
+		"R6749-4.4-1 a public client": {"Config.ClientSecret", func(c *client.Config) {
+			c.AuthMethod, c.ClientCertificate, c.Grant = "none", &certificate, client.ClientCredentials{}
+		}},
+		"a reserved parameter of refreshes": {"Config.TokenParams", func(c *client.Config) { c.TokenParams = url.Values{"refresh_token": {"x"}} }},
+		"parameters of refreshes that never come": {"Config.TokenParams", func(c *client.Config) {
+			withSecret(c)
+			c.Grant, c.TokenParams = client.ClientCredentials{}, url.Values{"audience": {"x"}}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := good()
+			row.spoil(&config)
+			_, err := client.New(config)
+			e, ok := errors.AsType[*client.ConfigError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, row.field, e.Field)
+		})
+	}
+}
+
+// Shows R6749-2.2-1.
+func TestR6749_2_2_1(t *testing.T) {
+	d := newDesk()
+	long := strings.Repeat("client id: %&+é", 300)
+	s := d.session(t, func(c *client.Config) { c.ClientID = long })
+	token(t, s)
+	require.Equal(t, long, d.letters()[0].form.Get("client_id"))
+}
+
+func shrug(context.Context, client.Verification) error { return nil }

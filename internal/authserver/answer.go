@@ -22,7 +22,7 @@ const maxLifetime = 10 * 365 * 24 * time.Hour
 type Answer struct {
 	AccessToken, RefreshToken, IDToken secret.String
 
-	TokenType   string                     // "Bearer"; "DPoP" for a Client with a DPoP, if the server has bound it
+	TokenType   string                     // "Bearer"; "N_A": the token is of another kind; "DPoP" for a Client with a DPoP, if the server has bound it
 	Lifetime    time.Duration              // expires_in; 0: not said, or 0, by which some servers mean "never"
 	RefreshIn   time.Duration              // refresh_in; 0: not said
 	Scopes      []string                   // scope
@@ -63,6 +63,8 @@ func (r *reply) tokens() (*Answer, error) {
 	switch kind := r.text("token_type"); {
 	case r.bound && strings.EqualFold(kind, "DPoP"):
 		a.TokenType = "DPoP"
+	case strings.EqualFold(kind, "N_A") && r.text("issued_token_type") != "":
+		a.TokenType = "N_A" // what a token exchange has brought is no access token (RFC 8693 §2.2.1)
 	case kind != "" && !strings.EqualFold(kind, "Bearer"):
 		// Where a server has mixed up its members, the type is a token that it gives out right now.
 		fresh := newScrubber(nil, a.AccessToken.Reveal(), a.RefreshToken.Reveal(), a.IDToken.Reveal())
