@@ -44,6 +44,8 @@ type Pending struct {
 	nonce       secret.String
 	redirectURL string
 	replace     bool
+	thumbprint  string        // of the key that the tokens are to be bound to; empty: none
+	key         secret.String // the private one; empty: the program has it
 }
 
 // ErrPending says that a callback does not belong to the login it was brought to: another state, another
@@ -91,7 +93,7 @@ func (s *Session) Finish(ctx context.Context, p *Pending, callback url.Values) e
 // begin makes the authorization request (RFC 6749 §4.1.1).
 func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) (*Pending, error) {
 	if err := reserved("AuthCode.Params", flow.Params, "response_type", "client_id", "redirect_uri", "scope",
-		"state", "nonce", "code_challenge", "code_challenge_method"); err != nil {
+		"state", "nonce", "code_challenge", "code_challenge_method", "dpop_jkt"); err != nil {
 		return nil, err
 	}
 	_, metadata, err := s.client.authServer(ctx)
@@ -109,6 +111,10 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 		session: s.storeKey(), redirectURL: redirectURL, replace: flow.Replace,
 		state: secret.New(rand.Text()), verifier: secret.New(oauth2.GenerateVerifier()),
 	}
+	binding, err := s.client.newBinding(metadata.DPoPSigningAlgs)
+	if err != nil {
+		return nil, err
+	}
 	query := address.Query()
 	for name, values := range flow.Params {
 		query[name] = slices.Clone(values)
@@ -123,6 +129,10 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 	if slices.Contains(s.client.config.Scopes, "openid") {
 		p.nonce = secret.New(rand.Text())
 		query.Set("nonce", p.nonce.Reveal())
+	}
+	if binding != nil {
+		p.thumbprint, p.key = binding.Thumbprint, secret.New(string(binding.Key))
+		query.Set("dpop_jkt", binding.Thumbprint) // binds the code, too (RFC 9449 §10)
 	}
 	address.RawQuery = query.Encode()
 	p.URL = address.String()
@@ -153,6 +163,10 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if err := s.checkResponse(p, metadata, callback); err != nil {
 		return nil, err
 	}
+	binding := p.binding()
+	if server, err = s.client.proving(server, metadata, binding); err != nil {
+		return nil, err
+	}
 	sent := s.client.machine.Now().Wall
 	answer, err := server.Token(ctx, metadata.TokenEndpoint, url.Values{
 		"grant_type":    {"authorization_code"},
@@ -163,7 +177,9 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if err != nil {
 		return nil, fmt.Errorf("the authorization code was not redeemed; begin the login anew: %w", err)
 	}
-	return &loggedIn{answer: answer, sent: sent, scopes: s.client.config.Scopes, nonce: p.nonce.Reveal(), replace: p.replace}, nil
+	return &loggedIn{
+		answer: answer, sent: sent, scopes: s.client.config.Scopes, nonce: p.nonce.Reveal(), replace: p.replace, binding: binding,
+	}, nil
 }
 
 // checkResponse checks an authorization response whose state is right.
@@ -229,11 +245,14 @@ func printable(s string) string {
 type pendingText struct {
 	URL, Session, State, Verifier, Nonce, RedirectURL string
 	Replace                                           bool
+	Thumbprint, Key                                   string `json:",omitempty"` // of DPoP
 }
 
 // MarshalText implements encoding.TextMarshaler. The text is secret.
 func (p Pending) MarshalText() ([]byte, error) {
-	data, err := json.Marshal(pendingText{p.URL, p.session, p.state.Reveal(), p.verifier.Reveal(), p.nonce.Reveal(), p.redirectURL, p.replace})
+	data, err := json.Marshal(pendingText{
+		p.URL, p.session, p.state.Reveal(), p.verifier.Reveal(), p.nonce.Reveal(), p.redirectURL, p.replace, p.thumbprint, p.key.Reveal(),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +269,9 @@ func (p *Pending) UnmarshalText(text []byte) error {
 	if err != nil || t.State == "" || t.Verifier == "" {
 		return fmt.Errorf("%w: the text is not a Pending's", ErrPending)
 	}
-	*p = Pending{t.URL, t.Session, secret.New(t.State), secret.New(t.Verifier), secret.New(t.Nonce), t.RedirectURL, t.Replace}
+	*p = Pending{
+		t.URL, t.Session, secret.New(t.State), secret.New(t.Verifier), secret.New(t.Nonce), t.RedirectURL, t.Replace, t.Thumbprint, secret.New(t.Key),
+	}
 	return nil
 }
 

@@ -17,6 +17,7 @@ const (
 	causeExpired = "expired"
 	causeLost    = "lost answer"
 	causeCopied  = "copied"
+	causeKey     = "other key"
 )
 
 var causes = map[string]string{
@@ -26,6 +27,7 @@ var causes = map[string]string{
 	causeExpired: "the refresh token has outlived its life",
 	causeLost:    "the refresh token was spent by a renewal whose answer was lost or died with its process",
 	causeCopied:  "the tokens were last renewed on another machine; a grant that was copied serves one of the two",
+	causeKey:     "the tokens are bound to a key (DPoP) that is not at hand",
 }
 
 // loginRequired wraps ErrLoginRequired with the cause and, where the server said something, with that.

@@ -41,6 +41,7 @@ type Client struct {
 	thumbprint string // of Config.ClientCertificate; "": none
 
 	metadata metadataCache
+	proofs   proofs
 	skew     atomic.Int64 // nanoseconds that the server's clock is ahead of ours
 	tasks    tasks
 	events   events
@@ -88,6 +89,8 @@ func New(config Config) (*Client, error) {
 	if config.Grant != nil {
 		c.config.Grant = config.Grant.copied()
 	}
+	c.prepareDPoP(config.DPoP)
+	c.config.DPoP = nil
 	c.metadata.flight = make(chan struct{}, 1)
 	c.tasks.start()
 	c.deaf = func() {}

@@ -73,6 +73,9 @@ type Config struct {
 	// it again. Nil: a person logs in.
 	Grant Grant
 
+	// DPoP has tokens bound to a key (RFC 9449). Nil: Bearer tokens.
+	DPoP *DPoP
+
 	// TokenParams are further parameters of the requests that refresh a token (RFC 6749 §6). Nil: none.
 	TokenParams url.Values
 
@@ -154,8 +157,10 @@ func (c *Config) validate() error {
 		"client_id", "client_secret", "client_assertion", "client_assertion_type"); err != nil {
 		errs = append(errs, err)
 	}
-	if c.Grant != nil && len(c.TokenParams) > 0 {
-		bad("TokenParams", "is for requests that refresh a token, and with a Grant there are none; use the Params of the Grant")
+	if c.DPoP != nil && c.DPoP.Key != nil {
+		if _, err := c.DPoP.Key.prepare("Config.DPoP.Key"); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if c.Grant != nil {
 		if err := c.Grant.validate(c); err != nil {

@@ -68,6 +68,13 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if metadata.DeviceAuthorizationEndpoint == "" {
 		return nil, &ConfigError{"Config.Endpoint.DeviceAuthURL", "is empty, and the server's metadata names no device authorization endpoint"}
 	}
+	binding, err := s.client.newBinding(metadata.DPoPSigningAlgs)
+	if err == nil {
+		server, err = s.client.proving(server, metadata, binding)
+	}
+	if err != nil {
+		return nil, err
+	}
 	code, err := d.authorize(ctx, s, server, metadata.DeviceAuthorizationEndpoint)
 	if err != nil {
 		return nil, err
@@ -81,7 +88,7 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if err != nil {
 		return nil, err
 	}
-	got.replace = d.Replace
+	got.replace, got.binding = d.Replace, binding
 	return got, nil
 }
 

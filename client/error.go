@@ -25,7 +25,7 @@ var (
 // values that were sent are cut out of the server's words. Use errors.Is with ErrLoginRequired,
 // ErrClosed, ErrOtherSubject, context.Canceled or a store's errors to branch.
 type Error struct {
-	// Op is what was being done: "adopt", "close", "discover", "list", "login", "logout", "renew", "save", "status".
+	// Op is what was being done: "adopt", "close", "discover", "list", "login", "logout", "prove", "renew", "save", "status".
 	Op string
 	// Issuer is the issuer, or the token endpoint where no issuer is known.
 	Issuer string
@@ -39,6 +39,7 @@ type Error struct {
 	//	expired      the refresh token has outlived what the server said of its life
 	//	lost answer  the refresh token was spent by a renewal whose answer was lost, or died with its process
 	//	copied       the tokens were last renewed on another machine: the store was probably copied
+	//	other key    the tokens are bound to another key than Config.DPoP.Key, or to one that is damaged
 	Cause string
 	// Code, Description and URI are error, error_description and error_uri as the server sent them.
 	Code, Description, URI string

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
@@ -18,10 +19,11 @@ type Flow interface {
 // loggedIn is what a flow brings.
 type loggedIn struct {
 	answer  *authserver.Answer
-	sent    time.Time // when the token request was sent, by the local wall clock
-	scopes  []string  // the scopes asked for: granted, unless the answer says otherwise
-	nonce   string    // that the id token must carry; empty: none was asked for
-	replace bool      // another subject may take the place of the stored one
+	sent    time.Time       // when the token request was sent, by the local wall clock
+	scopes  []string        // the scopes asked for: granted, unless the answer says otherwise
+	nonce   string          // that the id token must carry; empty: none was asked for
+	replace bool            // another subject may take the place of the stored one
+	binding *record.Binding // the key that the tokens are to be bound to; nil: none
 	// tell shows the person the outcome once the grant is saved, or is not; nil: nobody is shown
 	tell func(error)
 }

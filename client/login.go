@@ -18,6 +18,11 @@ import (
 func (s *Session) saveLogin(ctx context.Context, got *loggedIn) error {
 	s.client.noticeDate(got.answer.Date)
 	fresh := s.client.receive(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes}, got.answer, "", 0, got.sent)
+	if err := checkBound(got.answer, got.binding); err != nil {
+		s.client.revokeDropped(ctx, fresh)
+		return err
+	}
+	fresh.DPoP = got.binding
 	claims, err := s.client.checkIDToken(fresh.IDToken, got.nonce)
 	if err != nil {
 		s.client.revokeDropped(ctx, fresh)
@@ -38,7 +43,13 @@ func (s *Session) Adopt(ctx context.Context, t *oauth2.Token) error {
 	if t == nil || t.AccessToken == "" && t.RefreshToken == "" {
 		return s.client.fail("adopt", s.key, errors.New("the token holds neither an access token nor a refresh token"))
 	}
-	if err := s.saveGrant(ctx, s.client.adopted(t), true); err != nil {
+	binding, err := s.client.adoptedBinding(t)
+	if err == nil {
+		fresh := s.client.adopted(t)
+		fresh.DPoP = binding
+		err = s.saveGrant(ctx, fresh, true)
+	}
+	if err != nil {
 		return s.client.fail("adopt", s.key, err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/evergrant/evergrant/internal/dpop"
 	"github.com/evergrant/evergrant/internal/machine"
 	"github.com/evergrant/evergrant/internal/record"
 )
@@ -18,6 +19,7 @@ type published struct {
 	token      oauth2.Token // holds no refresh token
 	grant      string
 	generation uint64
+	key        *dpop.Key     // that the token is bound to; nil: it is a Bearer token
 	born       time.Duration // when this process got it, on the monotonic clock
 
 	stale, unusable moment
@@ -54,7 +56,7 @@ const (
 )
 
 // publish makes the form that requests get of the access token for resource in r; nil when it holds none, or one that
-// is not to be used.
+// is not to be used: of another certificate, not bound to a key although it has to be, or to one that is not at hand.
 func (c *Client) publish(r *record.Record, resource string) *published {
 	access := r.Access[resource]
 	if access == nil || access.Token == "" {
@@ -63,8 +65,12 @@ func (c *Client) publish(r *record.Record, resource string) *published {
 	if bound := access.Certificate; bound != "" && c.thumbprint != "" && bound != c.thumbprint {
 		return nil // of a certificate that was replaced (RFC 8705 §6.3)
 	}
+	key, err := c.keyOf(r.DPoP, nil)
+	if err != nil || isBound(access.Type) != (key != nil) || key == nil && c.proofs.wanted {
+		return nil
+	}
 	now := c.machine.Now()
-	p := &published{grant: r.Grant, generation: cmp.Or(access.Generation, r.Generation), born: now.Mono}
+	p := &published{grant: r.Grant, generation: cmp.Or(access.Generation, r.Generation), key: key, born: now.Mono}
 	p.token = oauth2.Token{AccessToken: access.Token, TokenType: access.Type}
 	if !access.Expiry.IsZero() {
 		expiry, life := c.localTime(access.Expiry), max(access.Expiry.Sub(access.Issued), 0)

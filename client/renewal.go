@@ -97,6 +97,9 @@ func (r *renewal) round(ctx context.Context) error {
 		}
 	}
 	server, metadata, err := r.client.authServer(ctx)
+	if err == nil {
+		server, st.record, err = r.client.binding(server, metadata, st.record)
+	}
 	if err != nil {
 		return r.failed(st, err)
 	}
@@ -207,6 +210,9 @@ func (r *renewal) refusal(st *state) error {
 	if r.client.config.Grant == nil && st.record.RefreshToken == "" {
 		return &loginRequired{cause: causeEnded}
 	}
+	if _, err := r.client.keyOf(st.record.DPoP, nil); err != nil && r.client.config.Grant == nil {
+		return &loginRequired{causeKey, err}
+	}
 	if err := r.remembered(st.record); err != nil {
 		return err
 	}
@@ -220,6 +226,7 @@ func (r *renewal) refusal(st *state) error {
 func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client, metadata *authserver.Metadata) (*received, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, spendLimit, fmt.Errorf("the token endpoint has not answered within %v", spendLimit))
 	defer cancel()
+	server = l.rereading(server)
 	pause, replayed := retryFirst, false
 	for {
 		old := l.known().record

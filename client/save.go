@@ -39,7 +39,10 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 		won.IDToken = a.IDToken.Reveal()
 	}
 	access := &record.Access{
-		Token: a.AccessToken.Reveal(), Type: a.TokenType, Issued: c.serverTime(sent), Generation: generation, Certificate: c.thumbprint,
+		Type: a.TokenType, Issued: c.serverTime(sent), Generation: generation, Certificate: c.thumbprint,
+	}
+	if checkBound(a, old.DPoP) == nil {
+		access.Token = a.AccessToken.Reveal() // else it is discarded (RFC 9449 §5), while the refresh token is as good as before
 	}
 	if first := old.Unanswered; !first.IsZero() && first.Before(access.Issued) {
 		access.Issued = first // it may be the lost answer's token, whatever the server says of its life
@@ -84,6 +87,7 @@ func merge(stored *record.Record, got *received, owner string) *record.Record {
 	if merged.Lease != nil && merged.Lease.Owner == owner {
 		merged.Lease, merged.Unanswered = nil, time.Time{} // a mark was there before the lease
 	}
+	merged.DPoP = won.DPoP // with the tokens that are bound to it
 	merged.RefreshToken, merged.IDToken, merged.Scopes, merged.Extra = won.RefreshToken, won.IDToken, won.Scopes, won.Extra
 	merged.Access = maps.Clone(stored.Access)
 	if merged.Access == nil {
@@ -157,6 +161,9 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 	}
 	var errs []error
 	for _, a := range r.Access {
+		if a.Token == "" {
+			continue // discarded
+		}
 		errs = append(errs, server.Revoke(ctx, metadata.RevocationEndpoint, secret.New(a.Token), "access_token"))
 	}
 	return errors.Join(errs...)
@@ -179,6 +186,9 @@ func (r *renewal) keep(ctx context.Context, l *lease, won *received) error {
 	}
 	r.renewed(l, won)
 	p := r.client.publish(saved.record, r.resource)
+	if p == nil {
+		return r.failed(saved, errUnbound)
+	}
 	if p.unusable.hasCome(r.client.machine.Now()) && !l.known().record.Unanswered.IsZero() {
 		return errAgain // what the lost answer gave has ended; its refresh token gives another
 	}
@@ -238,7 +248,11 @@ func (r *renewal) keepUnsaved(ctx context.Context, l *lease, won *received, err 
 		r.flight.result = current
 		return nil
 	}
-	if !r.publish(r.client.publish(won.record, r.resource)) {
+	p := r.client.publish(won.record, r.resource)
+	if p == nil {
+		return r.failed(l.known(), errUnbound)
+	}
+	if !r.publish(p) {
 		return errAgain
 	}
 	r.countRejection()

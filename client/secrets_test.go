@@ -61,6 +61,14 @@ func (v *vault) note(kind, secret string) {
 	v.kinds[kind][secret], v.needles = true, nil
 }
 
+// noteKey notes a private key, given as in a JWK.
+func (v *vault) noteKey(d string) {
+	number, _ := base64.RawURLEncoding.DecodeString(d)
+	v.note("DPoP key", d)
+	v.note("DPoP key", string(number))
+	v.note("DPoP key", new(big.Int).SetBytes(number).String()) // as fmt would show it
+}
+
 // betrayed gives the kinds of secrets that text shows, whole or by one end, in any encoding.
 func (v *vault) betrayed(text string) []string {
 	v.mu.Lock()
@@ -181,9 +189,13 @@ func (p *tap) said(req *http.Request, body string) []string {
 		password, _ = url.QueryUnescape(password)
 		p.vault.note("client secret", password)
 		words = append(words, credentials, string(pair), password)
-	case "Bearer":
+	case "Bearer", "DPoP":
 		p.vault.note("access token", credentials)
 		words = append(words, credentials)
+	}
+	if proof := req.Header.Get("DPoP"); proof != "" {
+		p.vault.note("proof", proof)
+		words = append(words, proof)
 	}
 	form, _ := url.ParseQuery(body)
 	p.query(form)
@@ -254,6 +266,12 @@ func (s *spied) Load(ctx context.Context, key string) ([]byte, tokenstore.Versio
 func (s *spied) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
 	if err := s.failure(); err != nil {
 		return "", err
+	}
+	var stored struct {
+		DPoP struct{ JWK struct{ D string } }
+	}
+	if json.Unmarshal(value, &stored) == nil {
+		s.vault.noteKey(stored.DPoP.JWK.D)
 	}
 	version, err := s.Store.Swap(ctx, key, old, value)
 	s.vault.note("version", string(version))
@@ -539,6 +557,31 @@ var acts = []act{
 		x.config.AuthMethod = "client_secret_jwt"
 		x.tap.base = &translator{next: x.tap.base}
 	}, do: renewAndLogout},
+	{name: "DPoP", set: withProofs(nil), do: func(ctx context.Context, x *trial) error {
+		p, back := x.begin(ctx)
+		x.arm(x)
+		if err := x.session.Finish(ctx, p, back); err != nil {
+			return err
+		}
+		_, err := x.session.Renew(ctx, nil)
+		return errors.Join(err, x.get(ctx), x.session.Logout(ctx))
+	}},
+	{name: "DPoP begun", set: withProofs(nil), do: func(ctx context.Context, x *trial) error {
+		p, back := x.begin(ctx)
+		require.NoError(x.t, x.session.Finish(ctx, p, back))
+		x.arm(x)
+		_, err := x.session.Renew(ctx, nil)
+		_, bound := x.session.TokenSource().Token()
+		x.err("TokenSource", bound)
+		return errors.Join(err, x.get(ctx))
+	}},
+	{name: "DPoP with the program's key", set: func(x *trial) {
+		key := newKey(x.t)
+		seed, err := key.Bytes()
+		require.NoError(x.t, err)
+		x.vault.noteKey(base64.RawURLEncoding.EncodeToString(seed))
+		withProofs(&client.Key{Signer: key})(x)
+	}, do: askOnce},
 	{name: "JWTBearer", set: func(x *trial) {
 		withKey(x)
 		x.config.Grant = client.JWTBearer{Subject: "alice"}
@@ -555,6 +598,18 @@ var acts = []act{
 		}
 		x.show(x.config.Grant)
 	}, do: askOnce},
+}
+
+// withProofs has tokens bound, by servers that want nonces.
+func withProofs(key *client.Key) func(*trial) {
+	return func(x *trial) {
+		x.as.Policy.DPoP, x.as.Policy.Nonce, x.api.Nonce = true, "nonce-of-the-server", "nonce-of-the-API"
+		x.config.DPoP = &client.DPoP{Key: key}
+		if key != nil {
+			x.config.Grant = client.ClientCredentials{}
+		}
+		x.show(*x.config.DPoP)
+	}
 }
 
 func askOnce(ctx context.Context, x *trial) error {
@@ -659,9 +714,12 @@ func (x *trial) begin(ctx context.Context) (*client.Pending, url.Values) {
 	require.NoError(x.t, err)
 	inside, err := base64.RawURLEncoding.DecodeString(string(text))
 	require.NoError(x.t, err)
-	var members struct{ Verifier string }
+	var members struct{ Verifier, Key string }
 	require.NoError(x.t, json.Unmarshal(inside, &members))
 	x.vault.note("verifier", members.Verifier)
+	var key struct{ D string }
+	_ = json.Unmarshal([]byte(members.Key), &key)
+	x.vault.noteKey(key.D)
 	again := new(client.Pending)
 	require.NoError(x.t, again.UnmarshalText(text))
 	x.show(p)
@@ -807,7 +865,7 @@ func requireAllKinds(t *testing.T, seen sight) {
 	}
 	for _, kind := range []string{
 		"client secret", "refresh token", "access token", "id token", "code", "verifier", "device code", "state", "nonce", "version", "sealing key",
-		"assertion", "private key", "subject token", "actor token",
+		"assertion", "private key", "subject token", "actor token", "proof", "DPoP key",
 	} {
 		require.NotZero(t, seen.secrets[kind], kind)
 	}

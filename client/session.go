@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -156,12 +157,19 @@ func (s *Session) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.To
 
 // TokenSource returns the session as x/oauth2 and what builds on it want it (google.golang.org/api,
 // gRPC, go-github). It does not cache: the session does. Its Token knows no context; renewals have a
-// deadline of their own.
+// deadline of their own. For tokens that are bound to a key (Config.DPoP) it gives an error that wraps
+// errors.ErrUnsupported, for its users would send them without a proof: use HTTPClient, or Wrap.
 func (s *Session) TokenSource() oauth2.TokenSource { return tokenSource{s} }
 
 type tokenSource struct{ session *Session }
 
-func (t tokenSource) Token() (*oauth2.Token, error) { return t.session.Token(context.Background()) }
+func (t tokenSource) Token() (*oauth2.Token, error) {
+	token, err := t.session.Token(context.Background())
+	if err == nil && isBound(token.TokenType) {
+		return nil, t.session.client.fail("prove", t.session.key, fmt.Errorf("the token is bound to a key, for which an oauth2.TokenSource has no proofs; use Session.HTTPClient or Session.Wrap: %w", errors.ErrUnsupported))
+	}
+	return token, err
+}
 
 // storeKey is where the account's grant lies.
 func (a *account) storeKey() string {

@@ -16,6 +16,8 @@ type DPoP struct {
 	Prove func(endpoint *url.URL, nonce string) (string, error)
 	// Servers remembers nonces and clocks.
 	Servers *dpop.Servers
+	// Again is asked before a form is sent again with another proof; its error stops that. Nil: it may always be.
+	Again func(context.Context) error
 }
 
 // postProven is post with a proof, where there is a DPoP, and again with another proof if the server says so: twice at
@@ -53,6 +55,11 @@ func (c *Client) postProven(ctx context.Context, endpoint string, form url.Value
 		}
 		if given != "" {
 			nonce = given
+		}
+		if again := c.DPoP.Again; again != nil {
+			if err := again(ctx); err != nil {
+				return nil, &Failure{Outcome: NotProcessed, Err: fmt.Errorf("the server wants another DPoP proof, and it is too late for one: %w", err)}
+			}
 		}
 	}
 }
