@@ -9,8 +9,8 @@ import (
 type Dialect int
 
 const (
-	PostgreSQL Dialect = iota // PostgreSQL 12 or later
-	SQLite                    // SQLite 3.38 or later
+	PostgreSQL Dialect = iota // tested with 15; uses nothing that is newer than 12
+	SQLite                    // 3.38 or later
 )
 
 // statements are what a Store says to its database. Each is one round trip.

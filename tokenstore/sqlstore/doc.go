@@ -93,7 +93,7 @@
 //	seal.ErrWrongKey, seal.ErrNoKey, tokenstore.ErrDamaged: of one row, which is left alone
 //
 // An error holds the message and the SQLSTATE of the server's error (a method SQLState, found by
-// errors.As), never the detail, which can quote a row, and never the driver's error itself.
+// errors.As), never the detail, which can quote a row, and so not the driver's error of it.
 //
 // # Security
 //

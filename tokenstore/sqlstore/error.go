@@ -30,8 +30,8 @@ var (
 	ErrBusy = errors.New("the database is busy: try again")
 )
 
-// failure is what a database said, without what it may quote: a driver's error holds rows, where a
-// constraint has failed, and the address with its password.
+// failure is what a database said, without what it may quote: the driver's error holds the row, where a
+// constraint has failed.
 type failure struct {
 	text  string
 	state string // SQLSTATE; empty: there is none

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"iter"
 	"time"
 
@@ -84,7 +83,7 @@ func (s *Store) Probe(ctx context.Context) error {
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("sqlstore: %w", err)
+			return err
 		}
 	}
 	key := "probe-" + rand.Text()

@@ -138,7 +138,7 @@ func (s *Store) SwapUntil(ctx context.Context, key string, old tokenstore.Versio
 	}
 	value, err := s.seal(ctx, key, version, value)
 	if err != nil {
-		return "", fmt.Errorf("sqlstore: %w", err)
+		return "", err
 	}
 	args := []any{[]byte(key), version, value, s.box != nil, s.statements.time(until)}
 	if old == "" {
@@ -173,16 +173,16 @@ func (s *Store) change(ctx context.Context, key string, old, new tokenstore.Vers
 		args = append(args, s.board.number(key))
 	}
 	var lost error
-	for range attempts {
+	for range reconnecting {
 		changed, err := s.exec(ctx, "swap", false, statement, args...)
 		switch {
 		case err == nil && changed:
 			return nil
 		case err == nil && lost == nil:
 			return tokenstore.ErrConflict
-		case err != nil && !errors.Is(err, ErrUnavailable):
+		case err != nil && lost == nil && !errors.Is(err, ErrUnavailable):
 			return err
-		case err != nil:
+		case lost == nil:
 			lost = err
 		}
 		now, err := s.version(ctx, key)

@@ -16,8 +16,8 @@ import (
 )
 
 // Listener lends a connection on which PostgreSQL's notifications are heard: it calls use with one that
-// nobody else has meanwhile, and returns use's error or its own. Of a connection whose use has failed it
-// closes; one whose use has not is as it was before.
+// nobody else has meanwhile, and returns use's error or its own. A connection whose use has failed it
+// closes; any other is as it was before. ctx is for the way to the connection, not for its use.
 type Listener func(ctx context.Context, use func(Ear) error) error
 
 // Ear is such a connection. It is for one goroutine at a time.
@@ -43,10 +43,16 @@ type board struct {
 	listener Listener
 	table    string
 
-	mu        sync.Mutex
-	waits     map[int64]*wait    // by the key's number; guarded by mu
-	listening bool               // listen is running, or about to; guarded by mu
-	interrupt context.CancelFunc // has it look at waits; nil: it will anyway; guarded by mu
+	mu    sync.Mutex
+	waits map[int64]*wait // by the key's number; guarded by mu
+	now   *hearing        // nil: nobody waits; guarded by mu
+}
+
+// hearing is the life of one listening connection, from the way to it on.
+type hearing struct {
+	ctx  context.Context // ends when nobody waits any more
+	stop context.CancelFunc
+	wake context.CancelFunc // has it look at waits; nil: it will anyway; guarded by the board's mu
 }
 
 // wait is for one change of one key.
@@ -90,7 +96,7 @@ func (s *Store) Wait(ctx context.Context, key string, not tokenstore.Version) er
 
 // version is the version of key, zero if it is absent.
 func (s *Store) version(ctx context.Context, key string) (tokenstore.Version, error) {
-	versions, err := s.keys(ctx, "wait", s.statements.version, []byte(key))
+	versions, err := s.keys(ctx, "look", s.statements.version, []byte(key))
 	if err != nil || len(versions) == 0 {
 		return "", err
 	}
@@ -127,11 +133,13 @@ func (b *board) join(number int64) *wait {
 		b.waits[number] = w
 	}
 	w.waiters++
-	if !b.listening {
-		b.listening = true
-		go b.run()
+	if b.now != nil {
+		b.now.wakeLocked()
+		return w
 	}
-	b.interruptLocked()
+	b.now = new(hearing)
+	b.now.ctx, b.now.stop = context.WithCancel(context.Background())
+	go b.run(b.now)
 	return w
 }
 
@@ -139,52 +147,64 @@ func (b *board) leave(number int64, w *wait) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if w.waiters--; w.waiters == 0 && b.waits[number] == w {
-		delete(b.waits, number)
-		b.interruptLocked()
+		b.removeLocked(number)
 	}
 }
 
-func (b *board) interruptLocked() {
-	if b.interrupt != nil {
-		b.interrupt()
+// removeLocked ends the wait for a key, and with the last one the hearing.
+func (b *board) removeLocked(number int64) {
+	delete(b.waits, number)
+	if len(b.waits) > 0 {
+		b.now.wakeLocked()
+		return
+	}
+	b.now.stop()
+	b.now = nil
+}
+
+func (h *hearing) wakeLocked() {
+	if h.wake != nil {
+		h.wake()
 	}
 }
 
 // run listens until nobody waits any more. If the connection is lost, those whom it had served look for
 // themselves, and come back to wait on another one; those whom it had not get the error.
-func (b *board) run() {
-	quiet := false // nobody waits any more: others may be listening by now
-	err := b.listener(context.Background(), func(ear Ear) error {
-		if err := b.listen(ear); err != nil {
+func (b *board) run(h *hearing) {
+	defer h.stop()
+	err := b.listener(h.ctx, func(ear Ear) error {
+		if err := b.listen(h, ear); err != nil {
 			return err
 		}
-		quiet = true
-		return b.hush(ear)
+		return hush(ear)
 	})
-	if quiet {
-		return
+	if err == nil {
+		err = errors.New("the Listener lends no connection")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.listening, b.interrupt = false, nil
-	for number, w := range b.waits {
+	if b.now != h {
+		return // nobody waits for this one any more
+	}
+	b.now = nil
+	for _, w := range b.waits {
 		if !isClosed(w.armed) {
 			w.err = fail("listen", err)
 		}
 		close(w.over)
-		delete(b.waits, number)
 	}
+	clear(b.waits)
 }
 
 // listen returns nil once nobody waits any more.
-func (b *board) listen(ear Ear) error {
+func (b *board) listen(h *hearing, ear Ear) error {
 	if err := exec(ear, `LISTEN `+channel); err != nil {
 		return err
 	}
 	locked := make(map[int64]bool)
 	for {
-		ctx, wanted := b.wanted()
-		if len(wanted) == 0 {
+		ctx, wanted := b.wanted(h)
+		if h.ctx.Err() != nil {
 			return nil
 		}
 		if err := lock(ear, locked, wanted); err != nil {
@@ -192,7 +212,7 @@ func (b *board) listen(ear Ear) error {
 		}
 		payload, err := ear.Next(ctx)
 		if err == nil {
-			b.changed(payload)
+			b.changed(h, payload)
 		} else if ctx.Err() == nil {
 			return err
 		}
@@ -200,17 +220,12 @@ func (b *board) listen(ear Ear) error {
 }
 
 // wanted returns what is waited for, and a context that ends when that changes.
-func (b *board) wanted() (context.Context, map[int64]*wait) {
+func (b *board) wanted(h *hearing) (context.Context, map[int64]*wait) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.interruptLocked() // nobody has the former one any more
-	b.interrupt = nil
-	if len(b.waits) == 0 {
-		b.listening = false
-		return nil, nil
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	b.interrupt = cancel
+	h.wakeLocked() // nobody uses the former one any more
+	var ctx context.Context
+	ctx, h.wake = context.WithCancel(h.ctx)
 	return ctx, maps.Clone(b.waits)
 }
 
@@ -239,7 +254,7 @@ func lock(ear Ear, locked map[int64]bool, wanted map[int64]*wait) error {
 }
 
 // hush leaves the connection as it was.
-func (b *board) hush(ear Ear) error {
+func hush(ear Ear) error {
 	if err := exec(ear, `UNLISTEN `+channel); err != nil {
 		return err
 	}
@@ -253,16 +268,16 @@ func exec(ear Ear, statement string, args ...any) error {
 }
 
 // changed tells those who wait for a key that it has changed.
-func (b *board) changed(payload string) {
+func (b *board) changed(h *hearing, payload string) {
 	number, err := strconv.ParseInt(payload, 10, 64)
 	if err != nil {
 		return // not ours
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if w := b.waits[number]; w != nil {
+	if w := b.waits[number]; w != nil && b.now == h {
 		close(w.over)
-		delete(b.waits, number)
+		b.removeLocked(number)
 	}
 }
 

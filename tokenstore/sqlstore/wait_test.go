@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/sqlstore"
@@ -196,4 +197,27 @@ func TestWaitEnds(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-swapped, context.Canceled)
 	require.Eventually(t, func() bool { return db.Stats().InUse == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// TestWaitGivesUp waits where no connection is to be had: nothing is left that still wants one.
+func TestWaitGivesUp(t *testing.T) {
+	s, db, _ := waiting(t)
+	version := put(t, s, "k", "", "v")
+	db.SetMaxOpenConns(2)
+	for range 2 {
+		conn, err := db.Conn(t.Context())
+		require.NoError(t, err)
+		defer conn.Close()
+	}
+	before := goleak.IgnoreCurrent()
+	requireEnds(t, func(ctx context.Context) error { return s.Wait(ctx, "k", version) })
+	require.NoError(t, goleak.Find(before))
+}
+
+// TestWaitWithoutConnection has a Listener that lends none.
+func TestWaitWithoutConnection(t *testing.T) {
+	db := connect(t, "pgx", postgres(t))
+	s := store(t, db, sqlstore.Options{Listener: func(context.Context, func(sqlstore.Ear) error) error { return nil }})
+	version := put(t, s, "k", "", "v")
+	require.Error(t, s.Wait(t.Context(), "k", version))
 }
