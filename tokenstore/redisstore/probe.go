@@ -25,6 +25,10 @@ func (s *Store) Probe(ctx context.Context) error {
 	return nil
 }
 
+// Notify implements tokenstore.Notifier: it tells of settings of the server that cost grants, at the first Swap and at every
+// Probe.
+func (s *Store) Notify(tell func(key, text string)) (stop func()) { return s.notices.Notify(tell) }
+
 // advise posts what in the server's settings costs grants. A server that may not be asked, or is slow, is not.
 func (s *Store) advise(ctx context.Context) {
 	reply, err := s.ask(ctx, s.client, "INFO")
@@ -38,11 +42,11 @@ func (s *Store) advise(ctx context.Context) {
 		settings[name] = value
 	}
 	if policy := settings["maxmemory_policy"]; settings["maxmemory"] != "0" && policy != "noeviction" && policy != "" {
-		s.Post("", "redisstore: when its memory is full this Redis removes grants (maxmemory-policy "+policy+
+		s.notices.Post("", "redisstore: when its memory is full this Redis removes grants (maxmemory-policy "+policy+
 			"), and persons have to log in anew: set the policy to noeviction")
 	}
 	if settings["aof_enabled"] == "0" {
-		s.Post("", "redisstore: this Redis keeps no append-only file: after a restart grants are gone or, worse, old, "+
+		s.notices.Post("", "redisstore: this Redis keeps no append-only file: after a restart grants are gone or, worse, old, "+
 			"and a server that detects reuse ends a grant whose old refresh token comes back: set appendonly yes and appendfsync always")
 	}
 }

@@ -17,9 +17,9 @@ import (
 // ("": it is deleted), and has it removed after ARGV[4] milliseconds ("": never). It returns 1, or 0 for a conflict.
 //
 // It looks for the new version first: that is there when this is the second try of a Swap whose first one was done and
-// whose answer was lost; APPEND then changes nothing, but has WAIT ask about a write of this connection too. An empty
-// string is no value of ours: it is neither deleted nor, by NX, replaced. That nobody may publish is no failure: who
-// waits looks from time to time.
+// whose answer was lost. APPEND then changes nothing; it is a write of this connection, for servers whose WAIT asks about
+// nothing else. An empty string is no value of ours: it is neither deleted nor, by NX, replaced. That nobody may publish is
+// no failure: who waits looks from time to time.
 var swapScript = newScript(`
 local version = redis.call('GETRANGE', KEYS[1], 0, ` + strconv.Itoa(versionLength-1) + `)
 if version == ARGV[2] and version ~= '' then

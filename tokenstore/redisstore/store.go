@@ -38,13 +38,12 @@ type Options struct {
 // Store keeps values in Redis or Valkey. It is a tokenstore.Lister, Waiter, Prober, Expirer and Notifier, and safe for
 // concurrent use. Format shows no value.
 type Store struct {
-	notice.Board
-
 	client   redis.UniversalClient
 	prefix   string
 	box      *seal.Box // nil: in the clear
 	replicas int
 	ear      listener
+	notices  notice.Board
 	advised  atomic.Bool // whether the server's settings have been looked at
 }
 
