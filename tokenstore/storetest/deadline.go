@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/evergrant/evergrant/tokenstore"
@@ -170,26 +171,28 @@ func measured(call func() error) (time.Duration, error) {
 
 // deadlines ends calls at any moment while others write the same key.
 func deadlines(t *trial) (err error) {
-	version, err := t.put("k", mixed(0))
+	created, err := t.put("k", mixed(0))
 	if err != nil {
 		return err
 	}
+	var version atomic.Value // a call that hangs may end whenever it likes
+	version.Store(created)
 	rest, err := t.bustle()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rest()) }()
-	enough := time.Now().Add(2 * time.Second)
+	enough := time.Now().Add(time.Second)
 	for n := 0; n < 10 || n < 60 && time.Now().Before(enough); n++ {
 		load := func(ctx context.Context) error {
 			_, now, err := t.store.Load(ctx, t.key("k"))
 			if err == nil {
-				version = now
+				version.Store(now)
 			}
 			return err
 		}
 		swap := func(ctx context.Context) error {
-			_, err := t.store.Swap(ctx, t.key("k"), version, []byte(mixed(1)))
+			_, err := t.store.Swap(ctx, t.key("k"), version.Load().(tokenstore.Version), []byte(mixed(1)))
 			if errors.Is(err, tokenstore.ErrConflict) {
 				return nil
 			}
@@ -218,29 +221,35 @@ func (t *trial) cutOff(what string, call func(context.Context) error) error {
 
 // bustle has goroutines, and a process if the place is shared, write the trial's key until rest is called.
 func (t *trial) bustle() (rest func() error, err error) {
-	ctx, cancel := context.WithCancel(t.ctx)
-	var group sync.WaitGroup
-	errs := make([]error, 4)
 	other, err := t.start()
 	switch {
-	case err == nil:
+	case errors.Is(err, errNotShared):
+		other = nil
+	case err != nil:
+		return nil, err
+	default:
 		if err := other.order(order{Do: "churn", Key: []byte(t.key("k"))}); err != nil {
-			cancel()
 			return nil, err
 		}
-		group.Go(func() { <-ctx.Done(); errs[3] = other.end() })
-		group.Go(other.drain)
-	case !errors.Is(err, errNotShared):
-		cancel()
-		return nil, err
+		go other.drain()
 	}
-	for i := range 3 {
-		group.Go(func() { errs[i] = churn(ctx, t.store, t.key("k"), func(int) {}) })
+	ctx, cancel := context.WithCancel(t.ctx)
+	var group sync.WaitGroup
+	errs := make([]error, 3)
+	pause := func(int) { time.Sleep(100 * time.Microsecond) } // a store in memory would leave no processor to others
+	for i := range errs {
+		group.Go(func() { errs[i] = churn(ctx, t.store, t.key("k"), pause) })
 	}
 	return func() error {
 		cancel()
-		group.Wait()
-		return errors.Join(errs...)
+		err := t.soon("a call whose context has ended", func() error {
+			group.Wait()
+			return errors.Join(errs...)
+		})
+		if other != nil {
+			err = errors.Join(err, other.end())
+		}
+		return err
 	}, nil
 }
 
@@ -254,7 +263,7 @@ func inDoubt(t *trial) error {
 	if err != nil {
 		return err
 	}
-	was, enough := mixed(1), time.Now().Add(2*time.Second)
+	was, enough := mixed(1), time.Now().Add(time.Second)
 	for n := 2; n < 10 || n < 100 && time.Now().Before(enough); n += 2 {
 		next := mixed(n)
 		ctx, cancel := context.WithTimeout(t.ctx, rand.N(2*took))

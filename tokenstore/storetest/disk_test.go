@@ -26,10 +26,10 @@ type disk struct {
 	notice.Board
 	lockfile.Living
 	lock  func(ctx context.Context) (release func(), err error)
-	write func(data []byte) error
+	write func(value, data []byte) error // data is the whole, value what is new in it
 
 	// behind has a Swap succeed before it is written: flush does the rest.
-	behind func(flush func())
+	behind func(value []byte, flush func())
 	// forgets has the versions after that of a value that has ended begin with its own.
 	forgets bool
 
@@ -58,7 +58,7 @@ func newDisk(dir string) *disk {
 }
 
 // replace writes the file by renaming a new one.
-func (d *disk) replace(data []byte) error {
+func (d *disk) replace(_, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(d.path), "new-")
 	if err != nil {
 		return err
@@ -142,14 +142,14 @@ func (d *disk) SwapUntil(
 		return "", err
 	}
 	if d.behind != nil {
-		d.behind(func() {
+		d.behind(value, func() {
 			defer release()
-			_ = d.write(data.Bytes())
+			_ = d.write(value, data.Bytes())
 		})
 		return written.Version, nil
 	}
 	defer release()
-	return written.Version, d.write(data.Bytes())
+	return written.Version, d.write(value, data.Bytes())
 }
 
 func (d *disk) Keys(ctx context.Context, prefix string) iter.Seq2[string, error] {

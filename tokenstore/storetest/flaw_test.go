@@ -49,7 +49,7 @@ func TestBrokenStores(t *testing.T) {
 	for _, f := range flaws {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			broken, skipped := storetest.Broken(t, f.open, time.Second)
+			broken, skipped := storetest.Broken(t, f.open, 2*time.Second)
 			require.Subset(t, append(several[:5:5], abilities...), skipped)
 			require.Equal(t, f.clause, without(broken, f.clause))
 		})

@@ -39,26 +39,31 @@ var sharedFlaws = []sharedFlaw{
 	}},
 	{"reads are remembered", []string{"two stores", "two processes", "Wait for another process"}, remembers},
 	{"written in place", []string{"durable"}, func(_ testing.TB, d *disk, _ *altered) {
-		d.write = func(data []byte) error {
+		d.write = func(value, data []byte) error {
 			if err := os.WriteFile(d.path, data[:len(data)/2], 0o600); err != nil {
 				return err
 			}
-			time.Sleep(5 * time.Millisecond)
+			invite(value)
 			return os.WriteFile(d.path, data, 0o600)
 		}
 	}},
 	{"success before the write", []string{"durable"}, func(t testing.TB, d *disk, _ *altered) {
 		var late sync.WaitGroup
 		t.Cleanup(late.Wait)
-		d.behind = func(flush func()) {
+		d.behind = func(value []byte, flush func()) {
+			value = slices.Clone(value)
 			late.Go(func() {
-				time.Sleep(5 * time.Millisecond)
+				invite(value)
 				flush()
 			})
 		}
 	}},
 	{"a lock that outlives its holder", []string{"durable"}, func(_ testing.TB, d *disk, _ *altered) {
 		d.lock = d.exclusive
+		d.write = func(value, data []byte) error {
+			invite(value)
+			return d.replace(value, data)
+		}
 	}},
 	{"a sign of life that outlives its holder", []string{"Hold and death"}, func(_ testing.TB, d *disk, a *altered) {
 		sign := func(name string) string { return filepath.Join(filepath.Dir(d.path), "sign-"+name) }
@@ -83,6 +88,13 @@ var sharedFlaws = []sharedFlaw{
 	}},
 }
 
+// invite gives death an opportunity where it is dealt out.
+func invite(value []byte) {
+	if isMixed(value) {
+		time.Sleep(30 * time.Millisecond)
+	}
+}
+
 // within makes a lock of a channel that is full while it is taken.
 func within(taken chan struct{}) func(context.Context) (func(), error) {
 	return func(ctx context.Context) (func(), error) {
@@ -103,7 +115,6 @@ func (d *disk) exclusive(ctx context.Context) (func(), error) {
 	for ctx.Err() == nil {
 		f, err := os.OpenFile(d.path+".lock", os.O_CREATE|os.O_EXCL, 0o600)
 		if err == nil {
-			time.Sleep(time.Millisecond)
 			return func() { _ = os.Remove(f.Name()) }, f.Close()
 		}
 		if !errors.Is(err, fs.ErrExist) {

@@ -60,21 +60,14 @@ func (h *honest) SwapUntil(
 // plain hides the optional abilities of a store.
 type plain struct{ tokenstore.Store }
 
-func TestHonestStores(t *testing.T) {
-	t.Run("memory", func(t *testing.T) {
-		storetest.Run(t, func(testing.TB) tokenstore.Store { return newHonest() })
-	})
-	t.Run("one that can do no more", func(t *testing.T) {
-		storetest.Run(t, func(testing.TB) tokenstore.Store { return plain{newHonest()} })
-	})
-	t.Run("disk, twice", func(t *testing.T) {
-		for range 2 {
-			storetest.Run(t, func(t testing.TB) tokenstore.Store { return newDisk(storetest.Place(t)) })
-		}
-		if os.Getenv("STORETEST_CHILD") != "" {
-			t.Error("a child went on after Run")
-		}
-	})
+// A second Run of the same test is told from the first, and a child goes no further.
+func TestRunTwice(t *testing.T) {
+	for range 2 {
+		storetest.Run(t, func(t testing.TB) tokenstore.Store { return newDisk(storetest.Place(t)) })
+	}
+	if os.Getenv("STORETEST_CHILD") != "" {
+		t.Error("a child went on after Run")
+	}
 }
 
 // The example keeps what its words promise.
@@ -93,7 +86,7 @@ var (
 	}
 )
 
-func TestWhatIsSkipped(t *testing.T) {
+func TestHonestStores(t *testing.T) {
 	for name, tt := range map[string]struct {
 		open    func(testing.TB) tokenstore.Store
 		skipped []string
@@ -104,6 +97,7 @@ func TestWhatIsSkipped(t *testing.T) {
 		"all":                      {func(t testing.TB) tokenstore.Store { return newDisk(storetest.Place(t)) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			broken, skipped := storetest.Broken(t, tt.open, 10*time.Second)
 			require.Empty(t, broken)
 			require.ElementsMatch(t, tt.skipped, skipped)
