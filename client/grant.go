@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/evergrant/evergrant/internal/authserver"
 )
@@ -129,5 +128,8 @@ func (c *Config) storeID() string {
 	if c.Grant == nil {
 		return id
 	}
-	return strings.TrimSuffix(id+"/"+c.Grant.partition(c), "/")
+	if apart := c.Grant.partition(c); apart != "" {
+		return id + "/" + apart
+	}
+	return id
 }
