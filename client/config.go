@@ -162,6 +162,9 @@ func (c *Config) validate() error {
 			errs = append(errs, err)
 		}
 	}
+	if c.Grant != nil && len(c.TokenParams) > 0 {
+		bad("TokenParams", "is for requests that refresh a token, and with a Grant there are none; use the Params of the Grant")
+	}
 	if c.Grant != nil {
 		if err := c.Grant.validate(c); err != nil {
 			errs = append(errs, err)
