@@ -54,8 +54,8 @@
 //
 // All reads go to the primary. A read replica lags: it would show a refresh token that has been spent.
 //
-// SQLite takes one writer at a time. A busy_timeout of the driver's own would outlast a context that ends
-// meanwhile: leave it at 0.
+// SQLite takes one writer at a time. The store tries again by itself; a busy_timeout is not needed, and no harm
+// where the driver ends it with the context, as modernc's does.
 //
 // # Waiting
 //

@@ -88,6 +88,8 @@ func kindOf(err error) error {
 		return kindOfCode(coded.Code()&0xff, err.Error())
 	case isLost(err):
 		return ErrUnavailable
+	case strings.Contains(err.Error(), "read only connection"): // pgx, of every server that target_session_attrs has refused
+		return ErrReadOnly
 	}
 	return nil
 }
@@ -134,8 +136,8 @@ func isLost(err error) bool {
 }
 
 const (
-	attempts     = 100 // where others are in the way: some 5 s
-	reconnecting = 10  // where connections are lost, as many as may lie idle in a pool: some 200 ms
+	patience     = 5 * time.Second // where others are in the way
+	reconnecting = 10              // attempts where connections are lost, which a pool may have many of: some 200 ms
 	firstPause   = time.Millisecond
 	longestPause = 50 * time.Millisecond
 )
@@ -143,7 +145,7 @@ const (
 // try does what may fail for a reason that passes. It is done again where nothing can have taken effect and,
 // if it is repeatable, after a lost connection.
 func (s *Store) try(ctx context.Context, what string, repeatable bool, do func() error) error {
-	pause := firstPause
+	pause, began := firstPause, time.Now()
 	for attempt := 1; ; attempt++ {
 		err := do()
 		switch {
@@ -151,7 +153,7 @@ func (s *Store) try(ctx context.Context, what string, repeatable bool, do func()
 			return err
 		case ctx.Err() != nil:
 			return s.ended(ctx, what)
-		case attempt < attempts && passes(err):
+		case passes(err) && time.Since(began) < patience:
 		case repeatable && attempt < reconnecting && errors.Is(kindOf(err), ErrUnavailable):
 		default:
 			return fail(what, err)

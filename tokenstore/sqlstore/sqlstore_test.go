@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -316,6 +317,19 @@ func TestProbeLeavesNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, s.Probe(t.Context()), sqlstore.ErrNoTable)
 	})
+}
+
+func TestLongKeys(t *testing.T) {
+	s, _ := onPostgres(t, sqlstore.Options{})
+	long := make([]byte, 8000)
+	_, err := rand.Read(long) // which nothing can compress
+	require.NoError(t, err)
+	put(t, s, string(long[:2600]), "", "v")
+	requireValue(t, s, string(long[:2600]), "v")
+	_, err = s.Swap(t.Context(), string(long), "", []byte("v"))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, tokenstore.ErrConflict)
+	requireValue(t, s, string(long), "")
 }
 
 func TestFormatShowsNothing(t *testing.T) {

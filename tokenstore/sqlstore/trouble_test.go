@@ -446,7 +446,10 @@ func TestFailOver(t *testing.T) {
 	_, err = astray.Swap(t.Context(), "k", version, []byte("w"))
 	require.ErrorIs(t, err, sqlstore.ErrReadOnly)
 	require.ErrorIs(t, astray.Probe(t.Context()), sqlstore.ErrReadOnly)
-	require.Error(t, astray.Wait(t.Context(), "k", version), "a standby cannot listen")
+	nowhere, err := sqlstore.New(connect(t, "pgx", with(t, standby.DSN(), "target_session_attrs", "read-write")),
+		sqlstore.Options{Key: key(1), Table: table(t.Name())})
+	require.NoError(t, err)
+	require.ErrorIs(t, nowhere.Probe(t.Context()), sqlstore.ErrReadOnly, "there is no server that takes writes")
 
 	require.NoError(t, primary.Kill())
 	_, err = s.Swap(t.Context(), "k", version, []byte("w"))
