@@ -34,7 +34,7 @@ func TestNewRefuses(t *testing.T) {
 		"a cluster that reads from replica": {cluster, clear},
 		"neither sealed nor in the clear":   {client, redisstore.Options{}},
 		"both":                              {client, redisstore.Options{Plaintext: true, Key: key}},
-		"a former key in the clear":         {client, redisstore.Options{Plaintext: true, FormerKeys: []seal.KeySource{key}}},
+		"a former key in the clear":         {client, redisstore.Options{Plaintext: true, Former: []seal.KeySource{key}}},
 		"a short key":                       {client, redisstore.Options{Key: seal.RawKey([]byte("short"))}},
 		"fewer replicas than none":          {client, redisstore.Options{Plaintext: true, Replicas: -1}},
 	} {
@@ -289,7 +289,7 @@ func TestSealed(t *testing.T) {
 		require.ErrorIs(t, err, seal.ErrWrongKey)
 	})
 	t.Run("a former key", func(t *testing.T) {
-		value, _, err := open(t, client, redisstore.Options{Prefix: "sealed:", Key: other, FormerKeys: []seal.KeySource{key}}).Load(t.Context(), "k")
+		value, _, err := open(t, client, redisstore.Options{Prefix: "sealed:", Key: other, Former: []seal.KeySource{key}}).Load(t.Context(), "k")
 		require.NoError(t, err)
 		require.Equal(t, "a refresh token", string(value))
 	})
@@ -423,4 +423,28 @@ func TestUnknownAddress(t *testing.T) {
 	var dialled *net.OpError
 	require.ErrorAs(t, err, &dialled)
 	require.ErrorContains(t, err, "127.0.0.1:1")
+}
+
+func TestEveryValueComesUnderANewKey(t *testing.T) {
+	client := connect(t, shared(t))
+	next := seal.RawKey([]byte("the key that comes after: 32 B. "))
+	before := open(t, client, redisstore.Options{Key: key})
+	for _, name := range []string{"a", "b"} {
+		_, err := before.Swap(t.Context(), name, "", []byte(name+"'s"))
+		require.NoError(t, err)
+	}
+	both := open(t, client, redisstore.Options{Key: next, Former: []seal.KeySource{key}})
+	for name, err := range both.Keys(t.Context(), "") {
+		require.NoError(t, err)
+		value, version, err := both.Load(t.Context(), name)
+		require.NoError(t, err)
+		_, err = both.Swap(t.Context(), name, version, value)
+		require.NoError(t, err)
+	}
+	after := open(t, client, redisstore.Options{Key: next})
+	for _, name := range []string{"a", "b"} {
+		value, _, err := after.Load(t.Context(), name)
+		require.NoError(t, err)
+		require.Equal(t, name+"'s", string(value))
+	}
 }

@@ -21,11 +21,12 @@ type Options struct {
 	// sign that no other prefix goes on after. Empty: "evergrant:".
 	Prefix string
 
-	// Key seals the values, so that neither Redis nor its files and backups show a token. FormerKeys only open: see
-	// package seal. A value is sealed with Key whenever it is written, so a grant in use changes to a new key by
-	// itself.
-	Key        seal.KeySource
-	FormerKeys []seal.KeySource
+	// Key seals the values, so that neither Redis nor its files and backups show a token.
+	Key seal.KeySource
+
+	// Former are keys that only open: see package seal. A value is sealed with Key whenever it is written, so a grant in
+	// use comes under a new key by itself; for the others, Load every one of Keys and Swap what it gave.
+	Former []seal.KeySource
 
 	// Plaintext keeps the values as they are: whoever can read the Redis can read every token.
 	Plaintext bool
@@ -64,7 +65,7 @@ func New(client redis.UniversalClient, options Options) (*Store, error) {
 	switch {
 	case options.Key == nil && !options.Plaintext:
 		return nil, errors.New("redisstore: set Options.Key, which seals the values, or Options.Plaintext")
-	case options.Plaintext && (options.Key != nil || len(options.FormerKeys) > 0):
+	case options.Plaintext && (options.Key != nil || len(options.Former) > 0):
 		return nil, errors.New("redisstore: Options.Plaintext and Options.Key exclude each other")
 	case options.Replicas < 0:
 		return nil, errors.New("redisstore: Options.Replicas is negative")
@@ -74,7 +75,7 @@ func New(client redis.UniversalClient, options Options) (*Store, error) {
 		s.prefix = "evergrant:"
 	}
 	if options.Key != nil {
-		box, err := seal.NewBox(options.Key, options.FormerKeys...)
+		box, err := seal.NewBox(options.Key, options.Former...)
 		if err != nil {
 			return nil, fmt.Errorf("redisstore: Options.Key: %w", err)
 		}
