@@ -21,6 +21,10 @@ type Config struct {
 	Issuer string
 	// RedirectURIs are registered for all clients beside Callback.
 	RedirectURIs []string
+	// DPoPBound lets no client have tokens that are not bound to a key (dpop_bound_access_tokens, RFC 9449, section 5.2).
+	DPoPBound bool
+	// DPoPNonces wants a nonce in every proof, here and at userinfo. Nonces are good for some minutes.
+	DPoPNonces bool
 	// Features go to oidc-provider as they stand, by its names: {"dPoP": {"enabled": false}}. DPoP and pushed
 	// authorization requests are open without them.
 	Features map[string]any
@@ -79,6 +83,8 @@ func (c Config) input() any {
 		"resources":          append([]string{}, c.Resources...),
 		"registration":       c.Registration,
 		"issuer":             c.Issuer,
+		"dpopBound":          c.DPoPBound,
+		"dpopNonces":         c.DPoPNonces,
 		"features":           features,
 		"clients":            c.clients(),
 	}

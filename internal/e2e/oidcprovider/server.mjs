@@ -25,7 +25,7 @@ const lifetime = () => config.accessTokenSeconds; // a test may change it
 
 const provider = new Provider(issuer, {
   adapter: adapterOver(store),
-  clients: config.clients,
+  clients: config.clients.map((client) => ({ ...client, dpop_bound_access_tokens: config.dpopBound })),
   clockTolerance: 0, // by default an expired token stays good for 15 s
   cookies: { keys: [randomBytes(16).toString('hex')] },
   scopes: ['openid', 'offline_access', 'api:read', 'api:write'],
@@ -49,6 +49,11 @@ const provider = new Provider(issuer, {
     userinfo: { enabled: true },
     clientCredentials: { enabled: true },
     registration: { enabled: config.registration },
+    dPoP: {
+      enabled: true,
+      nonceSecret: config.dpopNonces ? randomBytes(32) : undefined,
+      requireNonce: () => config.dpopNonces,
+    },
     resourceIndicators: {
       enabled: true,
       defaultResource: () => undefined,
