@@ -45,11 +45,25 @@ sed 's/^\tif TestDeleteatFallback {$/\tif true {/' "$at" >"$folder/at_windows.go
 ! cmp -s "$at" "$folder/at_windows.go" || { echo "at_windows.go has changed: os.RemoveAll will fail under Wine"; exit 1; }
 printf '{"Replace":{"%s":"%s"}}' "$at" "$folder/at_windows.go" >"$folder/overlay.json"
 
+# run FOLDER PROGRAM ARGUMENTS… runs a test program where its package lies.
+run() {
+	(cd "$1" && shift && $wine "$@" -test.timeout=10m </dev/null) || failed=1
+}
+
+# What Windows does otherwise, or Wine: the names of D-Bus errors mean nothing there; and whoever reads a credential while
+# it is deleted gets ERROR_KEY_DELETED of Wine's registry.
+skip='^TestErrors$/^(no_service|service_does_not_start|no_answer|access_denied|locked)$|^TestCredentialManager$/^deadlines$'
+
 failed=0
+unset EVERGRANT_E2E
 for package in ${PACKAGES:-internal/lockfile tokenstore/internal/durable tokenstore/seal tokenstore/file tokenstore/keychain}; do
 	program=$folder/${package//\//-}.exe
 	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go test -c -overlay "$folder/overlay.json" -o "$program" "./$package" || { failed=1; continue; }
 	echo "--- $package"
-	(cd "$package" && $wine "$program" -test.timeout=10m "$@" </dev/null) || failed=1
+	run "$package" "$program" -test.skip="$skip" "$@"
+	if [ "$package" = tokenstore/keychain ]; then # a process of its own: other tests put a mock in go-keyring's place
+		echo "--- $package, on the Credential Manager"
+		EVERGRANT_E2E=1 run "$package" "$program" -test.skip="$skip" -test.run='^TestCredentialManager' "$@"
+	fi
 done
 exit $failed
