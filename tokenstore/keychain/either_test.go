@@ -287,13 +287,13 @@ func TestNoticeOfThePlaceInUse(t *testing.T) {
 		defer func() { told = nil }()
 		return told
 	}
-	version := mustSwap(t, e, "", "v")
+	mustSwap(t, e, "", "v")
 	require.Equal(t, []string{"k: the grant is kept in the keychain"}, news())
 	mustSwap(t, e, mustSwap(t, e, requireValue(t, e, "v"), "w"), "")
 	require.Empty(t, news(), "no change is no news")
 
 	d.f.trouble = gone
-	version = mustSwap(t, e, "", "v")
+	version := mustSwap(t, e, "", "v")
 	got := news()
 	require.Len(t, got, 1)
 	require.Contains(t, got[0], "k: the grant is kept in the fallback, not in the keychain, because of this: ")

@@ -183,7 +183,7 @@ func TestKills(t *testing.T) {
 	}
 	dir := t.TempDir()
 	s := open(t, keychain.Options{Dir: dir})
-	for round := range 20 {
+	for round := range 12 {
 		said := killOne(t, dir)
 		value, version, err := s.Load(t.Context(), "k")
 		require.NoError(t, err, "round %d", round)
