@@ -163,8 +163,11 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if err := s.checkResponse(p, metadata, callback); err != nil {
 		return nil, err
 	}
-	binding := p.binding()
-	if server, err = s.client.proving(server, metadata, binding); err != nil {
+	binding, err := s.client.pendingBinding(p, metadata.DPoPSigningAlgs)
+	if err == nil {
+		server, err = s.client.proving(server, metadata, binding)
+	}
+	if err != nil {
 		return nil, err
 	}
 	sent := s.client.machine.Now().Wall

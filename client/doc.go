@@ -52,16 +52,18 @@
 //
 //	ErrLoginRequired            there is no grant, or the server has ended it: have the person log in.
 //	                            The *Error around it names the Cause: absent, ended, revoked, expired,
-//	                            lost answer, copied
+//	                            lost answer, copied, other key
 //	ErrClosed                   the Client was closed: make another one
 //	ErrOtherSubject             somebody else logged in than the grant in the store is of: set Replace in
 //	                            the flow if that is meant, or use another key
 //	ErrPending                  a callback does not belong to the login it was brought to: begin anew
 //	transport.ErrRejected       from Renew only: a resource server rejects even fresh tokens; requests get
 //	                            that server's answer instead. Ask whoever runs it
-//	transport.ErrToken          the server gave a token that is no bearer token
-//	errors.ErrUnsupported       the server cannot revoke (Logout, which has deleted all the same), or the
-//	                            store cannot list (Keys)
+//	transport.ErrToken          the server gave a token that is of another type than Bearer or DPoP, or one
+//	                            that is not bound to a key though Config.DPoP is set
+//	errors.ErrUnsupported       the server cannot revoke (Logout, which has deleted all the same), the store
+//	                            cannot list (Keys), or a token that is bound to a key is asked for by
+//	                            Session.TokenSource
 //	*ConfigError                a field of the Config cannot be right; it is named: correct it
 //	*Error with a Code          the server's refusal (RFC 6749 §5.2, §4.1.2.1): do what its text says;
 //	                            nothing is deleted
@@ -78,6 +80,9 @@
 // out as *oauth2.Token are x/oauth2's type, which shows them. Requests to the authorization server
 // follow no redirect; access tokens go to allowed origins only (see package transport) and endpoints
 // must be https or loopback addresses.
+//
+// With [Config.DPoP] tokens are bound to a key (RFC 9449), and of no use without it; SECURITY.md says what
+// that protects against.
 //
 // An id token is checked for issuer, audience, nonce and subject. Its signature is not looked at: it
 // comes from the token endpoint itself, over TLS (OpenID Connect Core §3.1.3.7).

@@ -99,12 +99,13 @@ func (c *Client) newBinding(offered []string) (*record.Binding, error) {
 	return &record.Binding{Thumbprint: key.Thumbprint(), Key: private}, nil
 }
 
-// binding is the key that the tokens of a login shall be bound to; nil: none.
-func (p *Pending) binding() *record.Binding {
+// pendingBinding is the key that the tokens of a login shall be bound to; nil: none. A login that was begun without
+// one, by a process whose Config was another, gets it now.
+func (c *Client) pendingBinding(p *Pending, offered []string) (*record.Binding, error) {
 	if p.thumbprint == "" {
-		return nil
+		return c.newBinding(offered)
 	}
-	return &record.Binding{Thumbprint: p.thumbprint, Key: json.RawMessage(p.key.Reveal())}
+	return &record.Binding{Thumbprint: p.thumbprint, Key: json.RawMessage(p.key.Reveal())}, nil
 }
 
 // keyOf is the key of a binding; nil of none. A grant is never renewed with another key than its own (RFC 9449 §5).
@@ -200,9 +201,15 @@ func checkBound(answer *authserver.Answer, b *record.Binding) error {
 	return nil
 }
 
-// adoptedBinding is the key of a token that was obtained elsewhere: the program's own, if it is bound at all.
+// adoptedBinding is the key of a token that was obtained elsewhere: the program's own, if it is bound at all. One that
+// is not has to come with a refresh token, which gets one that is.
 func (c *Client) adoptedBinding(t *oauth2.Token) (*record.Binding, error) {
-	if t.AccessToken == "" || !isBound(t.TokenType) {
+	switch {
+	case t.AccessToken == "":
+		return nil, nil
+	case !isBound(t.TokenType) && c.proofs.wanted && t.RefreshToken == "":
+		return nil, errUnbound
+	case !isBound(t.TokenType):
 		return nil, nil
 	}
 	if c.proofs.own == nil {

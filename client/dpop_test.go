@@ -794,6 +794,34 @@ func TestAdoptingABoundToken(t *testing.T) {
 	}
 }
 
+func TestAdoptingATokenThatIsNotBound(t *testing.T) {
+	inTime(t, func(t *testing.T, p *possession) {
+		alice := p.client(nil).Session("alice")
+		require.ErrorIs(t, alice.Adopt(t.Context(), &oauth2.Token{AccessToken: "AT"}), transport.ErrToken)
+		require.Nil(t, p.record())
+
+		p.as.Policy.DPoP = false
+		grant := p.as.Login("read")
+		p.as.Change(func() { p.as.Policy.DPoP = true })
+		require.NoError(t, alice.Adopt(t.Context(), grant))
+		require.Equal(t, 200, p.get(alice), "its refresh token gets one that is bound")
+		require.Len(t, p.seen("/things"), 1)
+	})
+}
+
+// TestALoginBegunWithoutAKey by a process that knew nothing of DPoP is finished with one.
+func TestALoginBegunWithoutAKey(t *testing.T) {
+	inTime(t, func(t *testing.T, p *possession) {
+		pending, err := p.client(func(c *client.Config) { c.DPoP = nil }).Session("alice").Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		back, err := p.as.Browse(t.Context(), pending.URL)
+		require.NoError(t, err)
+		alice := p.client(nil).Session("alice")
+		require.NoError(t, alice.Finish(t.Context(), pending, back.Query()))
+		require.Equal(t, 200, p.get(alice))
+	})
+}
+
 func TestBoundTokensHaveNoTokenSource(t *testing.T) {
 	inTime(t, func(t *testing.T, p *possession) {
 		alice := p.login(p.client(nil))
