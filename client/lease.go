@@ -327,13 +327,14 @@ func (w *watch) await(ctx context.Context, s *Session, version tokenstore.Versio
 	w.pause = min(w.pause*3/2, longest)
 	pause := w.pause/2 + machine.UpTo(s.client.machine, w.pause/2)
 	if store, ok := s.client.store.(tokenstore.Waiter); ok {
+		polled := w.pause
 		w.pause = longest
 		ctx, cancel := context.WithTimeout(ctx, longest)
 		defer cancel()
 		if err := store.Wait(ctx, s.storeKey(), version); err == nil || ctx.Err() != nil {
 			return nil
 		}
-		// A store that cannot wait at present is polled.
+		w.pause = polled // a store that cannot wait, at present or ever, is polled
 	}
 	return sleep(ctx, pause)
 }

@@ -380,7 +380,7 @@ func (x *trial) show(v any) {
 	x.sight.shown[rv.Type().Elem().String()]++
 	all := []any{rv.Interface()}
 	switch v.(type) {
-	case *client.Client, *client.Session, *transport.Transport, *tokenstore.Memory, *file.Store, *keychain.Store: // not to be copied
+	case *client.Client, *client.Session, *transport.Transport, *tokenstore.Memory, *file.Store, *keychain.Store, *keychain.Either: // not to be copied
 	default:
 		all = append(all, rv.Elem().Interface())
 	}
@@ -1022,13 +1022,15 @@ func damagedStores(t *testing.T, seen sight) {
 			options := keychain.Options{Dir: t.TempDir()}
 			store, err := keychain.New("evergrant test", options)
 			require.NoError(t, err)
-			x := newTrial(t, seen, nil, func(x *trial) { x.store.Store = store })
+			either := store.OrElse(tokenstore.NewMemory())
+			x := newTrial(t, seen, nil, func(x *trial) { x.store.Store = either })
 			x.show(options)
 			x.adopt()
 			key, err := store.Key(t.Context(), true)
 			require.NoError(t, err)
 			x.vault.note("sealing key", string(key))
 			x.show(store)
+			x.show(either)
 			if broken != nil {
 				keyring.MockInitWithError(broken)
 				require.NoError(t, x.client.Close(t.Context()))
