@@ -25,6 +25,11 @@ type Config struct {
 	DPoPBound bool
 	// DPoPNonces wants a nonce in every proof, here and at userinfo. Nonces are good for some minutes.
 	DPoPNonces bool
+	// TLS has the provider speak https under a certificate of an authority of its own (Provider.CA), and take client
+	// certificates (RFC 8705) at other addresses, which its metadata names as mtls_endpoint_aliases.
+	TLS bool
+	// Clients are registered beside those that every provider knows, by the names of RFC 7591.
+	Clients []map[string]any
 	// Features go to oidc-provider as they stand, by its names: {"dPoP": {"enabled": false}}. DPoP and pushed
 	// authorization requests are open without them.
 	Features map[string]any
@@ -67,7 +72,7 @@ func (c Config) clients() []client {
 }
 
 // input is what server.mjs reads.
-func (c Config) input() any {
+func (c Config) input(a *authority) any {
 	life := c.AccessTokenLife
 	if life == 0 {
 		life = 10 * time.Minute
@@ -75,6 +80,13 @@ func (c Config) input() any {
 	features := c.Features
 	if features == nil {
 		features = map[string]any{}
+	}
+	var registered []any
+	for _, known := range c.clients() {
+		registered = append(registered, known)
+	}
+	for _, further := range c.Clients {
+		registered = append(registered, further)
 	}
 	return map[string]any{
 		"rotate":             c.Rotate,
@@ -86,6 +98,7 @@ func (c Config) input() any {
 		"dpopBound":          c.DPoPBound,
 		"dpopNonces":         c.DPoPNonces,
 		"features":           features,
-		"clients":            c.clients(),
+		"clients":            registered,
+		"tls":                a.pem(),
 	}
 }

@@ -5,6 +5,8 @@ package oidcprovider
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -25,9 +27,14 @@ import (
 // Provider is a provider that runs until its test ends. Its methods end the test when the provider does not do as told;
 // like those of testing.T that do so, they are for the test's own goroutine.
 type Provider struct {
-	Issuer  string // what clients are configured with
-	Address string // where it listens, host:port
+	Issuer  string         // what clients are configured with
+	Address string         // where it listens, host:port
+	MTLS    string         // where it listens for clients with a certificate, host:port; empty without Config.TLS
+	CA      *x509.CertPool // that its certificate is of; nil without Config.TLS
 	t       testing.TB
+
+	authority *authority
+	http      http.Client
 }
 
 // Start starts a provider and waits until it is ready.
@@ -43,7 +50,14 @@ func Start(t testing.TB, c Config) *Provider {
 	cmd := exec.Command(node, "server.mjs")
 	cmd.Dir = dir
 	p := &Provider{t: t}
-	process.Serve(t, cmd, c.input(), p)
+	if c.TLS {
+		p.authority = newAuthority(t)
+		p.CA = p.authority.pool
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.CA}}
+		t.Cleanup(transport.CloseIdleConnections)
+		p.http.Transport = transport
+	}
+	process.Serve(t, cmd, c.input(p.authority), p)
 	return p
 }
 
@@ -83,13 +97,24 @@ func (p *Provider) walk(address string, answers url.Values) *url.URL {
 	p.t.Helper()
 	issuer, err := url.Parse(p.Issuer)
 	require.NoError(p.t, err)
-	return person.New(p.t, answers, p.Address, issuer.Host).Walk(address)
+	return person.New(p.t, answers, p.Address, issuer.Host).Over(p.http.Transport).Walk(address)
 }
 
 // API is the address of a protected resource: 200 and JSON for an active token, else 401 with a challenge.
 func (p *Provider) API() string { return p.own("/api") }
 
-func (p *Provider) own(path string) string { return "http://" + p.Address + path }
+func (p *Provider) own(path string) string {
+	if p.authority != nil {
+		return "https://" + p.Address + path
+	}
+	return "http://" + p.Address + path
+}
+
+// BoundAPI is the API for clients with a certificate: it refuses tokens that are bound to another (RFC 8705, section 3).
+func (p *Provider) BoundAPI() string { return "https://" + p.MTLS + "/api" }
+
+// Certificate is one for a client, of the authority that the provider trusts (tls_client_auth), for a DNS name.
+func (p *Provider) Certificate(name string) tls.Certificate { return p.authority.issue(p.t, name) }
 
 // DestroyAccessToken ends one access token; its grant and refresh token live on.
 func (p *Provider) DestroyAccessToken(token string) {
@@ -184,7 +209,7 @@ func (p *Provider) post(path string, body any) {
 	p.t.Helper()
 	text, err := json.Marshal(body)
 	require.NoError(p.t, err)
-	resp, err := http.Post(p.own(path), "application/json", bytes.NewReader(text))
+	resp, err := p.http.Post(p.own(path), "application/json", bytes.NewReader(text))
 	require.NoError(p.t, err)
 	require.NoError(p.t, resp.Body.Close())
 	require.Equal(p.t, http.StatusNoContent, resp.StatusCode, path)
@@ -192,7 +217,7 @@ func (p *Provider) post(path string, body any) {
 
 func (p *Provider) get(path string, into any) {
 	p.t.Helper()
-	resp, err := http.Get(p.own(path))
+	resp, err := p.http.Get(p.own(path))
 	require.NoError(p.t, err)
 	defer resp.Body.Close()
 	require.Equal(p.t, http.StatusOK, resp.StatusCode, path)

@@ -1,11 +1,13 @@
 // A certified OpenID provider on loopback, for tests. It reads one JSON object (see config.go) as the first line of its
-// standard input, prints {"issuer", "address"} when it is ready, and ends when its standard input does.
+// standard input, prints {"issuer", "address", "mtls"} when it is ready, and ends when its standard input does.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createServer as createTLSServer } from 'node:https';
 import { createInterface } from 'node:readline';
 import Provider, { errors } from 'oidc-provider';
 import { adapterOver } from './adapter.mjs';
+import { aliases, mTLS } from './mtls.mjs';
 import { pages } from './pages.mjs';
 import { testRoutes } from './testroutes.mjs';
 
@@ -14,11 +16,19 @@ const [line] = await once(stdin, 'line');
 stdin.on('close', () => process.exit(0));
 const config = JSON.parse(line);
 
-const server = createServer();
-server.listen(0, '127.0.0.1');
-await once(server, 'listening');
-const address = `127.0.0.1:${server.address().port}`;
-const issuer = config.issuer || `http://${address}`;
+async function listen(server) {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return `127.0.0.1:${server.address().port}`;
+}
+
+const { tls } = config; // { key, cert, ca } in PEM
+const server = tls ? createTLSServer(tls) : createServer();
+const address = await listen(server);
+const issuer = config.issuer || `${tls ? 'https' : 'http'}://${address}`;
+// Where clients show a certificate, of whatever authority.
+const mtlsServer = tls && createTLSServer({ ...tls, requestCert: true, rejectUnauthorized: false });
+const mtls = mtlsServer && await listen(mtlsServer);
 
 const store = new Map();
 const lifetime = () => config.accessTokenSeconds; // a test may change it
@@ -26,6 +36,11 @@ const lifetime = () => config.accessTokenSeconds; // a test may change it
 const provider = new Provider(issuer, {
   adapter: adapterOver(store),
   clients: config.clients.map((client) => ({ ...client, dpop_bound_access_tokens: config.dpopBound })),
+  ...(mtls && { discovery: { mtls_endpoint_aliases: aliases(mtls) } }),
+  clientAuthMethods: [
+    'client_secret_basic', 'client_secret_jwt', 'client_secret_post', 'private_key_jwt', 'none',
+    ...(mtls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
+  ],
   clockTolerance: 0, // by default an expired token stays good for 15 s
   cookies: { keys: [randomBytes(16).toString('hex')] },
   scopes: ['openid', 'offline_access', 'api:read', 'api:write'],
@@ -49,6 +64,7 @@ const provider = new Provider(issuer, {
     userinfo: { enabled: true },
     clientCredentials: { enabled: true },
     registration: { enabled: config.registration },
+    ...(mtls && { mTLS }),
     dPoP: {
       enabled: true,
       nonceSecret: config.dpopNonces ? randomBytes(32) : undefined,
@@ -69,4 +85,5 @@ const provider = new Provider(issuer, {
 provider.use(testRoutes(provider, store, config));
 provider.use(pages(provider));
 server.on('request', provider.callback());
-console.log(JSON.stringify({ issuer, address }));
+mtlsServer?.on('request', provider.callback());
+console.log(JSON.stringify({ issuer, address, mtls }));

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readBody } from './body.mjs';
+import { isPresenters } from './mtls.mjs';
 
 export function testRoutes(provider, store, config) {
   const ledger = [];
@@ -18,7 +19,7 @@ export function testRoutes(provider, store, config) {
     'GET /api': async (ctx) => {
       const [scheme, value] = ctx.get('authorization').split(' ');
       const token = scheme.toLowerCase() === 'bearer' && await findAccess(provider, value);
-      if (!token) {
+      if (!token || !isPresenters(ctx, token)) {
         api.refused += 1;
         ctx.status = 401;
         ctx.set('WWW-Authenticate', value ? 'Bearer error="invalid_token"' : 'Bearer');

@@ -41,6 +41,12 @@ func New(t testing.TB, answers url.Values, hosts ...string) *Person {
 	}}
 }
 
+// Over has the browser use transport; nil: http.DefaultTransport.
+func (p *Person) Over(transport http.RoundTripper) *Person {
+	p.browser.Transport = transport
+	return p
+}
+
 // Walk opens address and submits form after form until it is redirected to an unknown host, whose address it returns
 // unvisited, or until there is a page without a form to submit, when it returns nil.
 func (p *Person) Walk(address string) *url.URL {

@@ -3,6 +3,7 @@
 package zitadelop
 
 import (
+	"crypto"
 	"log/slog"
 	"net"
 	"net/http"
@@ -60,6 +61,7 @@ func Start(t testing.TB, life time.Duration) *Provider {
 		Storage: storage.NewStorageWithClients(storage.NewUserStore(issuer), clients),
 		life:    life,
 		ends:    map[string]time.Time{},
+		keys:    map[string]any{},
 	}}
 	// The logger becomes the whole process's: the example logs every request.
 	server := &http.Server{Handler: exampleop.SetupServer(issuer, p.storage, slog.New(slog.DiscardHandler), false)}
@@ -70,6 +72,14 @@ func Start(t testing.TB, life time.Duration) *Provider {
 		<-served
 	})
 	return p
+}
+
+// Trust takes the word of issuer, signed with the private half of public under a key id, for who asks for access (RFC
+// 7523, section 2.1).
+func (p *Provider) Trust(issuer, keyID string, public crypto.PublicKey) {
+	p.storage.mu.Lock()
+	defer p.storage.mu.Unlock()
+	p.storage.keys[issuer+"/"+keyID] = public
 }
 
 // UserInfo is the address of a protected resource.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/example/server/storage"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -19,6 +20,18 @@ type shortLived struct {
 
 	mu   sync.Mutex           // guards ends, and the refresh tokens of Storage
 	ends map[string]time.Time // by access token id
+	keys map[string]any       // public keys by who signs with them and key id
+}
+
+// GetKeyByIDAndClientID finds the key of a JWT bearer grant.
+func (s *shortLived) GetKeyByIDAndClientID(_ context.Context, keyID, issuer string) (*jose.JSONWebKey, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, ok := s.keys[issuer+"/"+keyID]
+	if !ok {
+		return nil, errors.New("no such key")
+	}
+	return &jose.JSONWebKey{KeyID: keyID, Use: "sig", Key: key}, nil
 }
 
 func (s *shortLived) shorten(id string) time.Time {
