@@ -6,8 +6,12 @@ replace github.com/evergrant/evergrant => ../..
 
 require (
 	github.com/chromedp/chromedp v0.23.0
+	github.com/evergrant/evergrant/tokenstore/redisstore v0.0.0-00010101000000-000000000000
+	github.com/evergrant/evergrant/tokenstore/sqlstore v0.0.0-00010101000000-000000000000
 	github.com/go-jose/go-jose/v4 v4.1.9
 	github.com/godbus/dbus/v5 v5.2.2
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/redis/go-redis/v9 v9.23.0
 	github.com/stretchr/testify v1.12.1
 	github.com/zalando/go-keyring v0.2.8
 	github.com/zitadel/oidc/v3 v3.51.17
@@ -17,7 +21,12 @@ require (
 require (
 	github.com/cli/browser v1.3.0 // indirect
 	github.com/gofrs/flock v0.13.1 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	go.uber.org/atomic v1.12.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
 )
 
 require (
