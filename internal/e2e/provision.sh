@@ -19,6 +19,8 @@ wanted=(
 	/usr/share/rubygems-integration/all/specifications/rails-[0-9]*.gemspec:ruby-rails
 	/usr/share/rubygems-integration/*/specifications/sqlite3-[0-9]*.gemspec:ruby-sqlite3
 	puma:puma
+	glewlwyd:glewlwyd
+	/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3:glewlwyd-common
 	'/usr/lib/postgresql/*/bin/postgres:postgresql'
 	redis-server:redis-server
 	/usr/sbin/pgbouncer:pgbouncer
@@ -55,7 +57,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 	apt install --yes --no-install-recommends "${missing[@]}" ||
 		{ apt update && apt install --yes --no-install-recommends "${missing[@]}"; } ||
 		{ cat "$log"; exit 1; }
-	for service in redis-server pgbouncer; do # the tests start their own
+	for service in redis-server pgbouncer glewlwyd; do # the tests start their own
 		if [[ " ${missing[*]} " == *" $service "* && -d /run/systemd/system ]]; then
 			as_root systemctl --quiet disable --now "$service"
 		fi
