@@ -26,7 +26,7 @@ import (
 // transport.ErrToken, and such tokens are not used.
 //
 // A grant that was stored before Config.DPoP was set is bound by its next renewal, which comes before its next use. A
-// bound grant stays so in a Client without Config.DPoP.
+// Client without Config.DPoP goes on with bound grants, by their keys, and takes whatever tokens the server gives.
 type DPoP struct {
 	// Key signs the proofs of all grants, and only its thumbprint is stored: a grant that is bound to another
 	// key needs a new login. Its ID is not used. Nil: every grant gets a key of its own, made when it begins and kept
@@ -105,13 +105,14 @@ func (c *Client) pendingBinding(p *Pending, offered []string) (*record.Binding, 
 	if p.thumbprint == "" {
 		return c.newBinding(offered)
 	}
-	return &record.Binding{Thumbprint: p.thumbprint, Key: json.RawMessage(p.key.Reveal())}, nil
+	return &record.Binding{Thumbprint: p.thumbprint, Key: json.RawMessage(p.key.Reveal()), Bound: true}, nil // the code is
 }
 
-// keyOf is the key of a binding; nil of none. A grant is never renewed with another key than its own (RFC 9449 §5).
+// keyOf is the key of a binding; nil of none, and of one that nothing is bound to yet where nothing has to be. A grant is
+// never renewed with another key than its own (RFC 9449 §5).
 func (c *Client) keyOf(b *record.Binding, offered []string) (*dpop.Key, error) {
 	switch {
-	case b == nil:
+	case b == nil, !b.Bound && !c.proofs.wanted:
 		return nil, nil
 	case len(b.Key) > 0:
 		key, err := dpop.Parse(b.Key)
@@ -133,11 +134,12 @@ func (c *Client) keyOf(b *record.Binding, offered []string) (*dpop.Key, error) {
 }
 
 // binding is server as it renews rec, with the proofs of rec's key, and rec with a key of its own if it has none and is
-// to have one. A configured grant loses nothing by another key, and gets one where its own is not at hand.
+// to have one. A configured grant loses nothing by another key, nor does one that nothing is bound to yet: they get one
+// where their own is not at hand.
 func (c *Client) binding(server *authserver.Client, m *authserver.Metadata, rec *record.Record) (*authserver.Client, *record.Record, error) {
 	b := rec.DPoP
 	_, err := c.keyOf(b, nil)
-	if b == nil || err != nil && c.config.Grant != nil && c.proofs.wanted {
+	if b == nil || err != nil && c.proofs.wanted && !c.needs(b) {
 		if b, err = c.newBinding(m.DPoPSigningAlgs); b != nil {
 			rec = rec.Clone()
 			rec.DPoP = b
@@ -148,6 +150,9 @@ func (c *Client) binding(server *authserver.Client, m *authserver.Metadata, rec 
 	}
 	return server, rec, err
 }
+
+// needs reports whether a grant is lost without the key of b.
+func (c *Client) needs(b *record.Binding) bool { return b != nil && b.Bound && c.config.Grant == nil }
 
 // proving is server with the proofs of b's key.
 func (c *Client) proving(server *authserver.Client, m *authserver.Metadata, b *record.Binding) (*authserver.Client, error) {
@@ -193,12 +198,22 @@ func (c *Client) proofTime(servers *dpop.Servers, at *url.URL) time.Time {
 // isBound reports whether tokenType is that of a token that is bound to a key.
 func isBound(tokenType string) bool { return strings.EqualFold(tokenType, "DPoP") }
 
-// checkBound refuses the first tokens of a grant that are not bound though b says so.
-func checkBound(answer *authserver.Answer, b *record.Binding) error {
-	if b != nil && !isBound(answer.TokenType) {
+// checkBound refuses a token that has to be bound and is not.
+func (c *Client) checkBound(answer *authserver.Answer) error {
+	if c.proofs.wanted && !isBound(answer.TokenType) {
 		return errUnbound
 	}
 	return nil
+}
+
+// boundBy is b after an answer.
+func boundBy(b *record.Binding, answer *authserver.Answer) *record.Binding {
+	if b == nil || b.Bound || !isBound(answer.TokenType) {
+		return b
+	}
+	bound := *b
+	bound.Bound = true
+	return &bound
 }
 
 // adoptedBinding is the key of a token that was obtained elsewhere: the program's own, if it is bound at all. One that
@@ -215,7 +230,11 @@ func (c *Client) adoptedBinding(t *oauth2.Token) (*record.Binding, error) {
 	if c.proofs.own == nil {
 		return nil, &ConfigError{"Config.DPoP.Key", "is nil, and the token is bound to a key; set that one, or log in"}
 	}
-	return c.newBinding(nil)
+	b, err := c.newBinding(nil)
+	if err == nil {
+		b.Bound = true
+	}
+	return b, err
 }
 
 var _ transport.Prover = (*Session)(nil)

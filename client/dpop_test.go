@@ -355,6 +355,31 @@ func TestABoundGrantStaysBound(t *testing.T) {
 	})
 }
 
+// TestDPoPAtAServerThatHasNone costs no grant: without Config.DPoP it goes on as before.
+func TestDPoPAtAServerThatHasNone(t *testing.T) {
+	for name, key := range map[string]*client.Key{"a key of its own": nil, "the program's": {Signer: newP256(t)}} {
+		t.Run(name, func(t *testing.T) {
+			inTime(t, func(t *testing.T, p *possession) {
+				p.as.Policy.DPoP = false
+				plain := func(c *client.Config) { c.DPoP = nil }
+				p.login(p.client(plain))
+				for range 2 {
+					alice := p.client(func(c *client.Config) { c.DPoP = &client.DPoP{Key: key} }).Session("alice")
+					_, err := alice.Token(t.Context())
+					require.ErrorIs(t, err, transport.ErrToken)
+					time.Sleep(time.Minute)
+				}
+				require.Equal(t, 200, p.get(p.client(plain).Session("alice")))
+				require.Equal(t, "Bearer", p.seen("/things")[0].scheme)
+				require.Empty(t, p.as.Reuses())
+				another := p.client(func(c *client.Config) { c.DPoP = &client.DPoP{Key: &client.Key{Signer: newP256(t)}} }).Session("alice")
+				p.as.Change(func() { p.as.Policy.DPoP = true })
+				require.Equal(t, 200, p.get(another), "nothing was bound to the first key")
+			})
+		})
+	}
+}
+
 // TestAGrantOfBeforeIsBoundByItsNextRenewal, which comes before its next use.
 func TestAGrantOfBeforeIsBoundByItsNextRenewal(t *testing.T) {
 	for name, key := range map[string]*client.Key{"a key of its own": nil, "the program's": {Signer: newP256(t)}} {
@@ -430,6 +455,25 @@ func TestR9449_5_3(t *testing.T) {
 			time.Sleep(time.Minute)
 			require.Equal(t, 200, p.get(alice))
 			require.Empty(t, p.as.Reuses())
+		})
+	})
+	t.Run("a Bearer token for who does not insist", func(t *testing.T) {
+		inTime(t, func(t *testing.T, p *possession) {
+			p.login(p.client(nil))
+			p.as.Change(func() { p.as.Policy.DPoP = false })
+			server := &refusing{t: t, answers: []func(http.ResponseWriter){func(w http.ResponseWriter) {
+				fmt.Fprint(w, `{"access_token":"AT","token_type":"Bearer","expires_in":3600}`)
+			}}}
+			address := p.as.Handle("https://other.test", server)
+			alice := p.client(func(c *client.Config) { c.DPoP, c.Endpoint.TokenURL = nil, address+"/token" }).Session("alice")
+			got, err := alice.Renew(t.Context(), nil)
+			require.NoError(t, err)
+			require.Equal(t, "Bearer", got.TokenType)
+			require.Len(t, server.asked, 1)
+			require.NotEmpty(t, server.asked[0], "the refresh token is bound, and goes with a proof")
+			p.get(alice)
+			require.Equal(t, "Bearer", p.seen("/things")[0].scheme)
+			require.Empty(t, p.seen("/things")[0].proofs)
 		})
 	})
 	t.Run("client credentials", func(t *testing.T) {
@@ -630,7 +674,9 @@ func TestR9449_4_3_1(t *testing.T) {
 	})
 }
 
-// Shows R9449-9-1, R9449-9-2: nonces of the API, by all HTTP clients of a Client, and none of one kind of server at the other.
+// Shows R9449-9-1, R9449-9-2.
+//
+// Nonces of the API, by all HTTP clients of a Client, and none of one kind of server at the other.
 func TestNoncesOfAnAPI(t *testing.T) {
 	inTime(t, func(t *testing.T, p *possession) {
 		p.as.Policy.Nonce, p.api.Nonce = "of-the-server", "of-the-API"
@@ -730,7 +776,7 @@ func TestR9449_11_4_1(t *testing.T) {
 		key := newP256(t)
 		alice := p.login(p.client(func(c *client.Config) { c.DPoP = &client.DPoP{Key: &client.Key{Signer: service{key}}} }))
 		require.Equal(t, 200, p.get(alice))
-		require.Equal(t, &record.Binding{Thumbprint: thumbprint(t, key)}, p.record().DPoP)
+		require.Equal(t, &record.Binding{Thumbprint: thumbprint(t, key), Bound: true}, p.record().DPoP)
 	})
 }
 

@@ -18,11 +18,11 @@ import (
 func (s *Session) saveLogin(ctx context.Context, got *loggedIn) error {
 	s.client.noticeDate(got.answer.Date)
 	fresh := s.client.receive(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes}, got.answer, "", 0, got.sent)
-	if err := checkBound(got.answer, got.binding); err != nil {
+	if err := s.client.checkBound(got.answer); err != nil {
 		s.client.revokeDropped(ctx, fresh)
 		return err
 	}
-	fresh.DPoP = got.binding
+	fresh.DPoP = boundBy(got.binding, got.answer)
 	claims, err := s.client.checkIDToken(fresh.IDToken, got.nonce)
 	if err != nil {
 		s.client.revokeDropped(ctx, fresh)

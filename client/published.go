@@ -65,8 +65,11 @@ func (c *Client) publish(r *record.Record, resource string) *published {
 	if bound := access.Certificate; bound != "" && c.thumbprint != "" && bound != c.thumbprint {
 		return nil // of a certificate that was replaced (RFC 8705 §6.3)
 	}
-	key, err := c.keyOf(r.DPoP, nil)
-	if err != nil || isBound(access.Type) != (key != nil) || key == nil && c.proofs.wanted {
+	var key *dpop.Key
+	if isBound(access.Type) {
+		key, _ = c.keyOf(r.DPoP, nil)
+	}
+	if key == nil && (isBound(access.Type) || c.proofs.wanted) {
 		return nil
 	}
 	now := c.machine.Now()

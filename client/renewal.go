@@ -210,7 +210,7 @@ func (r *renewal) refusal(st *state) error {
 	if r.client.config.Grant == nil && st.record.RefreshToken == "" {
 		return &loginRequired{cause: causeEnded}
 	}
-	if _, err := r.client.keyOf(st.record.DPoP, nil); err != nil && r.client.config.Grant == nil {
+	if _, err := r.client.keyOf(st.record.DPoP, nil); err != nil && r.client.needs(st.record.DPoP) {
 		return &loginRequired{causeKey, err}
 	}
 	if err := r.remembered(st.record); err != nil {

@@ -41,7 +41,8 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 	access := &record.Access{
 		Type: a.TokenType, Issued: c.serverTime(sent), Generation: generation, Certificate: c.thumbprint,
 	}
-	if checkBound(a, old.DPoP) == nil {
+	won.DPoP = boundBy(old.DPoP, a)
+	if c.checkBound(a) == nil {
 		access.Token = a.AccessToken.Reveal() // else it is discarded (RFC 9449 §5), while the refresh token is as good as before
 	}
 	if first := old.Unanswered; !first.IsZero() && first.Before(access.Issued) {

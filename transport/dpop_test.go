@@ -158,8 +158,10 @@ func TestR9449_4_1_1(t *testing.T) {
 	})
 }
 
-// Shows R9449-7.1-1, R9449-7.2-1, R9449-7.3-1, R9449-8-2, R9449-9-1: what a server can say in a row. Each request is
-// sent once more for its token and once more for its proof, and never more than three times (I9).
+// Shows R9449-7.1-1, R9449-7.2-1, R9449-7.3-1, R9449-8-2, R9449-9-1.
+//
+// What a server can say in a row: each request is sent once more for its token and once more for its proof, and never
+// more than three times (I9).
 func TestProofsAndTokens(t *testing.T) {
 	bearer := `Bearer error="invalid_token"`
 	for _, tt := range []struct {

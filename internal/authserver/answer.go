@@ -68,7 +68,7 @@ func (r *reply) tokens() (*Answer, error) {
 	case kind != "" && !strings.EqualFold(kind, "Bearer"):
 		// Where a server has mixed up its members, the type is a token that it gives out right now.
 		fresh := newScrubber(nil, a.AccessToken.Reveal(), a.RefreshToken.Reveal(), a.IDToken.Reveal())
-		f := r.garbled(fmt.Errorf("its token_type %q is none that this client speaks; have the server issue Bearer tokens", fresh.words(r.hide.words(kind))))
+		f := r.garbled(fmt.Errorf("its token_type %q is none that this client speaks; have the server issue Bearer tokens, or set DPoP for tokens of that type", fresh.words(r.hide.words(kind))))
 		f.Outcome = Misconfigured
 		return nil, f
 	}

@@ -72,6 +72,8 @@ type Access struct {
 type Binding struct {
 	Thumbprint string          `json:"jkt"`           // of the public key (RFC 7638)
 	Key        json.RawMessage `json:"jwk,omitempty"` // the private key (RFC 7517); nil: the program has it
+	// Bound says that the server has bound tokens to it; until then the grant can do without.
+	Bound bool `json:"bound,omitempty"`
 
 	unknown unknown
 }

@@ -26,7 +26,7 @@ func full() *record.Record {
 		},
 		IDToken: "SECRET-ID", Subject: "alice", Scopes: []string{"a", "b"},
 		Extra: map[string]json.RawMessage{"tenant": json.RawMessage(`"t"`)}, Adopted: "00ff",
-		DPoP: &record.Binding{Thumbprint: "jkt", Key: json.RawMessage(`{"kty":"EC","d":"SECRET-D"}`)},
+		DPoP: &record.Binding{Thumbprint: "jkt", Key: json.RawMessage(`{"kty":"EC","d":"SECRET-D"}`), Bound: true},
 	}
 }
 
@@ -41,7 +41,7 @@ func TestRoundTrip(t *testing.T) {
 func TestUnknownMembersSurviveAtEveryLevel(t *testing.T) {
 	const in = `{"evergrant":1,"grant":"g","generation":1,"leases":1,"future":{"x":1},
 		"lease":{"owner":"o","attempt":"a","length_ns":1,"colour":"red"},
-		"dpop":{"jkt":"t","jwk":{"d":"k"},"hardware":true},
+		"dpop":{"jkt":"t","jwk":{"d":"k"},"bound":true,"hardware":true},
 		"mark":{"verdict":"dead","at":"2026-01-02T03:04:05Z","why":"because"},
 		"access":{"r":{"token":"t","type":"Bearer","issued":"2026-01-02T03:04:05Z","bound":[1]}}}`
 	r, err := record.Decode([]byte(in))

@@ -113,8 +113,9 @@ func newKey(t *testing.T) *client.Key {
 	return &client.Key{Signer: key}
 }
 
-// Shows R9449-5-1, R9449-5-2, R9449-7-1, R9449-8-1, R9449-9-1, R9449-10-1, R9449-11.4-1: on a provider that
-// wants every token bound, with and without nonces.
+// Shows R9449-5-1, R9449-5-2, R9449-7-1, R9449-8-1, R9449-9-1, R9449-10-1, R9449-11.4-1.
+//
+// On a provider that wants every token bound, with and without nonces.
 func TestAGrantWithAKey(t *testing.T) {
 	for name, config := range map[string]oidcprovider.Config{
 		"without nonces": {Rotate: true, DPoPBound: true},
