@@ -20,7 +20,6 @@ wanted=(
 	/usr/share/rubygems-integration/*/specifications/sqlite3-[0-9]*.gemspec:ruby-sqlite3
 	puma:puma
 	glewlwyd:glewlwyd
-	/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3:glewlwyd-common
 	'/usr/lib/postgresql/*/bin/postgres:postgresql'
 	redis-server:redis-server
 	/usr/sbin/pgbouncer:pgbouncer

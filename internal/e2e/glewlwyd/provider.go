@@ -58,7 +58,7 @@ func Start(t testing.TB, key crypto.PublicKey) *Provider {
 	program := process.Need(t, "glewlwyd")
 	python := process.Need(t, "/usr/bin/python3")
 	if _, err := os.Stat(schema); err != nil {
-		process.Missing(t, "the package glewlwyd-common")
+		process.Missing(t, "the database of the package glewlwyd")
 	}
 	folder := t.TempDir()
 	database := filepath.Join(folder, "db.sqlite3")

@@ -1,11 +1,17 @@
 package leeway
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/internal/e2e/process"
 )
@@ -32,11 +38,21 @@ func (d Django) Start(t testing.TB) *Provider {
 	p := &Provider{t: t, path: "/o"}
 	process.Serve(t, exec.Command(python, "-B", source("django_server.py")), map[string]any{
 		"access_token_seconds": seconds(d.AccessTokenLife),
-		"client_id":            ClientID,
 		"database":             filepath.Join(t.TempDir(), "db.sqlite3"),
 		"grace_seconds":        int(d.Grace / time.Second),
 		"redirect_uri":         Callback,
 		"scope":                Scope,
+		"secret":               Secret,
+		"signing_key":          signingKey(t),
 	}, p)
+	p.Issuer = p.own(p.path)
 	return p
+}
+
+// signingKey is a new key for id tokens, in PEM.
+func signingKey(t testing.TB) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
 }

@@ -25,13 +25,15 @@ settings.configure(
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": config["database"]}},
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "oauth2_provider"],
     LOGGING_CONFIG=None,
-    MIDDLEWARE=[],
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],  # redirects to addresses that lack a slash
     OAUTH2_PROVIDER={
         "ACCESS_TOKEN_EXPIRE_SECONDS": config["access_token_seconds"],
+        "OIDC_ENABLED": True,
+        "OIDC_RSA_PRIVATE_KEY": config["signing_key"],
         "PKCE_REQUIRED": True,
         "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": config["grace_seconds"],
         "ROTATE_REFRESH_TOKEN": True,
-        "SCOPES": {config["scope"]: config["scope"]},
+        "SCOPES": {config["scope"]: config["scope"], "openid": "openid"},
     },
     ROOT_URLCONF=__name__,
     SECRET_KEY=os.urandom(16).hex(),
@@ -44,11 +46,11 @@ from django.contrib.auth import get_user_model  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.db import connection  # noqa: E402
-from django.http import JsonResponse  # noqa: E402
-from django.urls import path  # noqa: E402
-from oauth2_provider.models import get_application_model  # noqa: E402
+from django.http import HttpResponse, JsonResponse  # noqa: E402
+from django.urls import include, path  # noqa: E402
+from oauth2_provider import views  # noqa: E402
+from oauth2_provider.models import get_access_token_model, get_application_model  # noqa: E402
 from oauth2_provider.oauth2_backends import get_oauthlib_core  # noqa: E402
-from oauth2_provider.views import AuthorizationView, RevokeTokenView, TokenView  # noqa: E402
 
 ledger = []
 spent = set()  # names of the refresh tokens that rotation has replaced
@@ -61,7 +63,7 @@ def name(token):
 def authorize(request):
     """The authorization endpoint, for whoever login_hint names: they are signed in and consent."""
     request.user, _ = get_user_model().objects.get_or_create(username=request.GET["login_hint"])
-    return AuthorizationView.as_view()(request)
+    return views.AuthorizationView.as_view()(request)
 
 
 def token(request):
@@ -72,7 +74,7 @@ def token(request):
         presented = name(form.get("refresh_token"))
         line.update(grant_type=form.get("grant_type"), client_id=form.get("client_id"), presented=presented,
                     user_agent=request.headers.get("User-Agent"), reuse=presented in spent)
-        response = TokenView.as_view()(request)
+        response = views.TokenView.as_view()(request)
         answer = json.loads(response.content)
         line.update(status=response.status_code, error=answer.get("error"), issued=name(answer.get("refresh_token")))
         if presented and response.status_code == 200:
@@ -91,11 +93,25 @@ def api(request):
     return response
 
 
+def expire(request):
+    """Ends an access token before its time; its refresh token lives on."""
+    tokens = get_access_token_model().objects.filter(token=request.body.decode())
+    return HttpResponse(status=204 if tokens.update(expires=datetime.now(timezone.utc)) else 404)
+
+
+endpoints = [
+    path("authorize", authorize, name="authorize"),
+    path("token", token, name="token"),
+    path("revoke", views.RevokeTokenView.as_view()),
+    path("userinfo/", views.UserInfoView.as_view(), name="user-info"),
+    path(".well-known/openid-configuration/", views.ConnectDiscoveryInfoView.as_view(), name="oidc-connect-discovery-info"),
+    path(".well-known/jwks.json", views.JwksInfoView.as_view(), name="jwks-info"),
+]
 urlpatterns = [
-    path("o/authorize", authorize),
-    path("o/token", token),
-    path("o/revoke", RevokeTokenView.as_view()),
+    path("o/", include((endpoints, "oauth2_provider"))),
     path("api", api),
+    path("protected", views.generic.ProtectedResourceView.as_view()),
+    path("test/expire", expire),
     path("test/log", lambda request: JsonResponse(ledger, safe=False)),
 ]
 
@@ -133,10 +149,14 @@ def one_at_a_time(application):
 call_command("migrate", verbosity=0)
 with connection.cursor() as cursor:
     cursor.execute("PRAGMA journal_mode=WAL")
-get_application_model().objects.create(
-    client_id=config["client_id"], client_type="public", authorization_grant_type="authorization-code",
-    redirect_uris=config["redirect_uri"], skip_authorization=True,
-)
+for client_id, kind, grant in [
+    ("native", "public", "authorization-code"), ("web", "confidential", "authorization-code"),
+    ("daemon", "confidential", "client-credentials"),
+]:
+    get_application_model().objects.create(
+        client_id=client_id, client_type=kind, client_secret=config["secret"], authorization_grant_type=grant,
+        redirect_uris=config["redirect_uri"], skip_authorization=True, algorithm="RS256",
+    )
 connection.close()
 
 server = Server(("127.0.0.1", 0), Handler)

@@ -31,10 +31,10 @@ func (d Doorkeeper) Start(t testing.TB) *Provider {
 	p := &Provider{t: t, path: "/oauth"}
 	process.Serve(t, exec.Command(ruby, source("doorkeeper_server.rb")), map[string]any{
 		"access_token_seconds": seconds(d.AccessTokenLife),
-		"client_id":            ClientID,
 		"folder":               t.TempDir(),
 		"redirect_uri":         Callback,
 		"scope":                Scope,
+		"secret":               Secret,
 	}, p)
 	return p
 }

@@ -27,7 +27,7 @@ Doorkeeper.configure do
   access_token_expires_in CONFIG["access_token_seconds"]
   default_scopes CONFIG["scope"]
   force_ssl_in_redirect_uri false
-  grant_flows %w[authorization_code]
+  grant_flows %w[authorization_code client_credentials]
   use_refresh_token
 end
 
@@ -80,9 +80,11 @@ ActiveRecord::Schema.define do
     t.string :previous_refresh_token, null: false, default: "" # the column that makes the leeway
   end
 end
-Doorkeeper::Application.create!(
-  name: "native", uid: CONFIG["client_id"], redirect_uri: CONFIG["redirect_uri"], confidential: false,
-)
+{ "native" => false, "web" => true, "daemon" => true }.each do |uid, confidential|
+  Doorkeeper::Application.create!(
+    name: uid, uid: uid, secret: CONFIG["secret"], redirect_uri: CONFIG["redirect_uri"], confidential: confidential,
+  )
+end
 
 Rails.application.routes.draw do
   use_doorkeeper
@@ -100,12 +102,20 @@ class Ledger
   def call(env)
     case env["PATH_INFO"]
     when "/test/log" then [200, { "Content-Type" => "application/json" }, [@lines.to_json]]
+    when "/test/expire" then expire(env)
     when "/oauth/token" then token(env)
     else @app.call(env)
     end
   end
 
   private
+
+  # Ends an access token before its time; its refresh token lives on.
+  def expire(env)
+    found = Doorkeeper::AccessToken.by_token(env["rack.input"].read)
+    found&.update!(created_at: 1.day.ago)
+    [found ? 204 : 404, {}, []]
+  end
 
   def token(env)
     at = Time.now.utc.iso8601(9)

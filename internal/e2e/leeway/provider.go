@@ -3,9 +3,11 @@
 package leeway
 
 import (
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,9 +18,12 @@ import (
 	"github.com/evergrant/evergrant/internal/e2e/person"
 )
 
-// The one client: a public one, for code and refresh.
+// The clients that every provider knows. Redirects go to Callback.
 const (
-	ClientID = "native"
+	ClientID = "native" // public: code, refresh
+	Web      = "web"    // Secret: code, refresh
+	Daemon   = "daemon" // Secret: client credentials
+	Secret   = "a-secret-of-confidential-clients"
 	Callback = "http://127.0.0.1/callback"
 	Scope    = "read"
 )
@@ -27,6 +32,7 @@ const (
 // like those of testing.T that do so, they are for the test's own goroutine.
 type Provider struct {
 	Address string // where it listens, host:port
+	Issuer  string // empty: it has no discovery
 	t       testing.TB
 	path    string // of the endpoints
 }
@@ -34,12 +40,15 @@ type Provider struct {
 // TokenPath is the path of the token endpoint.
 func (p *Provider) TokenPath() string { return p.path + "/token" }
 
-// Endpoint is where the provider's endpoints are. It has no discovery.
+// Endpoint is where the provider's endpoints are.
 func (p *Provider) Endpoint() oauth2.Endpoint {
 	return oauth2.Endpoint{
 		AuthURL: p.own(p.path + "/authorize"), TokenURL: p.own(p.TokenPath()), AuthStyle: oauth2.AuthStyleInParams,
 	}
 }
+
+// RevocationURL is the revocation endpoint (RFC 7009), which the metadata of neither names.
+func (p *Provider) RevocationURL() string { return p.own(p.path + "/revoke") }
 
 // API is the address of a protected resource: 200 and JSON for an active token, else 401 with a challenge.
 func (p *Provider) API() string { return p.own("/api") }
@@ -53,6 +62,15 @@ func (p *Provider) SignIn(authorizationURL, account string) *url.URL {
 	to := person.New(p.t, nil, p.Address).Walk(authorizationURL + "&login_hint=" + url.QueryEscape(account))
 	require.NotNil(p.t, to, "the provider sent the browser nowhere")
 	return to
+}
+
+// ExpireAccessToken ends an access token before its time; its refresh token lives on.
+func (p *Provider) ExpireAccessToken(token string) {
+	p.t.Helper()
+	resp, err := http.Post(p.own("/test/expire"), "text/plain", strings.NewReader(token))
+	require.NoError(p.t, err)
+	require.NoError(p.t, resp.Body.Close())
+	require.Equal(p.t, http.StatusNoContent, resp.StatusCode)
 }
 
 // Log is every token request so far, in the order in which they were done.

@@ -97,6 +97,20 @@ func TestAccessTokensExpire(t *testing.T) {
 	}
 }
 
+func TestAnAccessTokenEndsBeforeItsTime(t *testing.T) {
+	for name, start := range map[string]func(testing.TB) *leeway.Provider{
+		"django": leeway.Django{}.Start, "doorkeeper": leeway.Doorkeeper{}.Start,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := start(t)
+			c, token := signIn(t, p)
+			p.ExpireAccessToken(token.AccessToken)
+			require.Equal(t, http.StatusUnauthorized, call(t, p, token))
+			require.Equal(t, http.StatusOK, call(t, p, refresh(t, c, token)))
+		})
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	for name, start := range map[string]func(testing.TB) *leeway.Provider{
 		"django":     leeway.Django{Grace: time.Minute}.Start,
