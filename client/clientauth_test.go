@@ -20,6 +20,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/tokenstore"
 )
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -397,13 +398,20 @@ func TestNewRefusesCredentialsThatCannotBe(t *testing.T) {
 	}
 }
 
-// Shows R6749-2.2-1.
+// Shows R6749-2.2-1. A client id has any length, and is one server's.
 func TestR6749_2_2_1(t *testing.T) {
-	d := newDesk()
-	long := strings.Repeat("client id: %&+é", 300)
-	s := d.session(t, func(c *client.Config) { c.ClientID = long })
-	token(t, s)
-	require.Equal(t, long, d.letters()[0].form.Get("client_id"))
+	long, store := strings.Repeat("client id: %&+é", 300), tokenstore.NewMemory()
+	for _, issuer := range []string{"https://as.test", "https://other.test"} {
+		d := newDesk()
+		d.metadata["issuer"] = issuer
+		c := open(t, d.config(func(c *client.Config) { c.ClientID, c.Issuer, c.Store = long, issuer, store }))
+		_, err := c.Session("alice").Token(t.Context())
+		require.ErrorIs(t, err, client.ErrLoginRequired, "what another server gave is not at hand")
+		require.NoError(t, c.Session("alice").Adopt(t.Context(), &oauth2.Token{RefreshToken: "RT of " + issuer}))
+		token(t, c.Session("alice"))
+		require.Equal(t, long, d.letters()[0].form.Get("client_id"))
+		require.Equal(t, "RT of "+issuer, d.letters()[0].form.Get("refresh_token"))
+	}
 }
 
 func shrug(context.Context, client.Verification) error { return nil }

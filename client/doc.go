@@ -21,7 +21,7 @@
 // ([Session.HTTPClient], [Session.Wrap]), is a transport.Source, and gives an oauth2.TokenSource to
 // libraries that want one. People log in by [Session.Login] in this process, by [Session.Start] and
 // [Session.Finish] in a web backend; [Session.Adopt] takes over a token obtained elsewhere. With
-// [Config.Grant] nobody logs in at all. [LogEvents] writes what happens to a slog.Logger.
+// [Config.Grant] nobody logs in at all: [ClientCredentials], [JWTBearer], [TokenExchange]. [LogEvents] writes what happens to a slog.Logger.
 //
 // # Lifecycle
 //
@@ -33,8 +33,9 @@
 // requests use it. If the save fails, the tokens are kept in memory and saved again until it works.
 // Close the Client at the end of the program: it waits for both. [Config.OnEvent] is told of all this.
 //
-// One refresh token can serve several resources (RFC 8707): [Session.Resource] gives a session for each. They
-// have access tokens of their own and spend the refresh token one after the other.
+// One refresh token can serve several resources (RFC 8707), and tokens that can do less: [Session.Resource] and
+// [Session.Scoped] give a session for each. They have access tokens of their own and spend the refresh token one after
+// the other.
 //
 // A renewal has its own deadlines: 30 seconds for the token endpoint, 2 minutes with all waiting for
 // other processes. A caller's context ends that caller's wait and nothing else.
@@ -64,7 +65,8 @@
 //	errors.ErrUnsupported       the server cannot revoke (Logout, which has deleted all the same), the store
 //	                            cannot list (Keys), or a token that is bound to a key is asked for by
 //	                            Session.TokenSource
-//	*ConfigError                a field of the Config cannot be right; it is named: correct it
+//	*ConfigError                a field of the Config cannot be right, or does not go with what the server
+//	                            says of itself; it is named: correct it
 //	*Error with a Code          the server's refusal (RFC 6749 §5.2, §4.1.2.1): do what its text says;
 //	                            nothing is deleted
 //	*Error with another cause   the network, the server or the store failed: try again later; the
@@ -75,7 +77,10 @@
 //
 // # Security
 //
-// No token, code, verifier or client secret appears in an error of this package, nor when one of its
+// The client shows itself to the server in one way, which the Config or the server's metadata names, and never tries
+// another: see [Config.AuthMethod]. An assertion (RFC 7523) is made for one request.
+//
+// No token, code, verifier, client secret, key or assertion appears in an error of this package, nor when one of its
 // values is formatted, logged or encoded, [Pending.MarshalText] excepted. Access tokens that are handed
 // out as *oauth2.Token are x/oauth2's type, which shows them. Requests to the authorization server
 // follow no redirect; access tokens go to allowed origins only (see package transport) and endpoints
