@@ -380,7 +380,7 @@ func (x *trial) show(v any) {
 	x.sight.shown[rv.Type().Elem().String()]++
 	all := []any{rv.Interface()}
 	switch v.(type) {
-	case *client.Client, *client.Session, *transport.Transport, *tokenstore.Memory, *file.Store, *keychain.Store, *keychain.Either: // not to be copied
+	case *client.Client, *client.Session, *transport.Transport, *tokenstore.Memory, *file.Store, *keychain.Store, *keychain.Either, *seal.Box: // not to be copied
 	default:
 		all = append(all, rv.Elem().Interface())
 	}
@@ -1050,6 +1050,11 @@ func theRest(t *testing.T, seen sight) {
 		x := newTrial(t, seen, nil)
 		x.adopt()
 		x.show(x.store.Store)
+		key := []byte("a sealing key of thirty-two byte")
+		x.vault.note("sealing key", string(key))
+		box, err := seal.NewBox(seal.RawKey(key))
+		require.NoError(t, err)
+		x.show(box)
 		x.show(client.AuthCode{})
 		x.show(client.ClientCredentials{})
 		x.show(client.ExtensionGrant{})
@@ -1058,7 +1063,7 @@ func theRest(t *testing.T, seen sight) {
 		x.show(&client.Error{Op: "login", Err: io.EOF})
 		wrong := x.config
 		wrong.ClientID, wrong.Scopes, wrong.Endpoint.TokenURL = "", []string{""}, "https://app:"+url.QueryEscape(secretOfClient)+"@as.test/token"
-		_, err := client.New(wrong)
+		_, err = client.New(wrong)
 		require.Error(t, err)
 		x.err("New", err)
 		x.show(wrong)
@@ -1153,7 +1158,7 @@ func theRest(t *testing.T, seen sight) {
 
 // exportedTypes are the structs that these packages export, as %T writes them.
 func exportedTypes(t *testing.T) (names []string) {
-	for _, dir := range []string{".", "../transport", "../tokenstore", "../tokenstore/file", "../tokenstore/keychain"} {
+	for _, dir := range []string{".", "../transport", "../tokenstore", "../tokenstore/file", "../tokenstore/keychain", "../tokenstore/seal"} {
 		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		require.NoError(t, err)
 		for _, path := range paths {
