@@ -30,7 +30,7 @@ type Server struct {
 }
 
 // Config is the configuration of a client over store.
-func (s Server) Config(store Store) client.Config {
+func (s Server) Config(store tokenstore.Store) client.Config {
 	return client.Config{
 		Issuer: s.Issuer, Endpoint: s.Endpoint, ClientID: s.ClientID, Scopes: s.Scopes, RedirectURL: s.RedirectURL,
 		Store: store,

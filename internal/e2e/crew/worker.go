@@ -37,6 +37,9 @@ type Task struct {
 	Slow    time.Duration // a token request takes up to this to leave the machine
 	Pause   time.Duration // between two calls of the same goroutine; zero: 20 ms
 	Act     string        // one of those given to Main; empty: calls
+	Program string        // the path of the test binary that is run; empty: this one
+
+	Order json.RawMessage `json:",omitempty"` // what the work given to Run needs to know beside
 }
 
 // Act is something that a worker can do.
@@ -45,18 +48,23 @@ type Act func(*client.Session, *Journal) error
 // Main is a TestMain that fails when goroutines are left. In a process that is a worker it runs no tests; it does its
 // task, which is one of acts if it names one.
 func Main(m *testing.M, acts map[string]Act) {
+	Run(m, func(t Task, j *Journal) error { return t.perform(j, acts) })
+}
+
+// Run is Main for workers that open what they need themselves: work does a worker's task.
+func Run(m *testing.M, work func(Task, *Journal) error) {
 	text := os.Getenv(taskVariable)
 	if text == "" {
 		goleak.VerifyTestMain(m, gnomekeyring.Bus()...)
 		return
 	}
-	if err := perform(text, acts); err != nil {
+	if err := obey(text, work); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func perform(text string, acts map[string]Act) error {
+func obey(text string, work func(Task, *Journal) error) error {
 	var t Task
 	if err := json.Unmarshal([]byte(text), &t); err != nil {
 		return err
@@ -65,6 +73,10 @@ func perform(text string, acts map[string]Act) error {
 	if err != nil {
 		return err
 	}
+	return work(t, j)
+}
+
+func (t Task) perform(j *Journal, acts map[string]Act) error {
 	s, err := t.Place.Open()
 	if err != nil {
 		return err
@@ -163,11 +175,15 @@ type Worker struct {
 // Start starts a worker in the environment env. It is killed, at the latest, when the test ends.
 func (t Task) Start(tb testing.TB, env []string) *Worker {
 	tb.Helper()
-	self, err := os.Executable()
-	require.NoError(tb, err)
+	program := t.Program
+	if program == "" {
+		var err error
+		program, err = os.Executable()
+		require.NoError(tb, err)
+	}
 	text, err := json.Marshal(t)
 	require.NoError(tb, err)
-	w := &Worker{t: tb, cmd: exec.CommandContext(tb.Context(), self), journal: t.Journal}
+	w := &Worker{t: tb, cmd: exec.CommandContext(tb.Context(), program), journal: t.Journal}
 	w.cmd.Env = append(env, taskVariable+"="+string(text))
 	w.cmd.Stderr = &w.stderr
 	w.stdin, err = w.cmd.StdinPipe()
@@ -223,6 +239,11 @@ func (w *Worker) Dismiss() {
 func (w *Worker) Wait() {
 	w.t.Helper()
 	require.NoError(w.t, w.cmd.Wait(), "%s", &w.stderr)
+}
+
+// CPU is how much processor time the worker, which has ended, has taken.
+func (w *Worker) CPU() time.Duration {
+	return w.cmd.ProcessState.UserTime() + w.cmd.ProcessState.SystemTime()
 }
 
 // Kill kills the worker, which must still be alive, and returns when it did.
