@@ -187,6 +187,8 @@ func TestProofsAndTokens(t *testing.T) {
 			[]string{"1 token-1 GET ", "2 token-1 GET "}, 0, 401},
 		{"R9449-7.1-1 the token is bad", []*http.Response{say(401, badToken), say(200, "")},
 			[]string{"1 token-1 GET ", "2 token-2 GET "}, 1, 200},
+		{"every token is bad", []*http.Response{say(401, badToken), say(401, badToken), say(200, "")},
+			[]string{"1 token-1 GET ", "2 token-2 GET "}, 1, 401},
 		{"R9449-7.3-1 proof, then token", []*http.Response{say(401, wantsNonce, "n1"), say(401, badToken), say(200, "")},
 			[]string{"1 token-1 GET ", "2 token-1 GET n1", "3 token-2 GET n1"}, 1, 200},
 		{"R9449-7.3-1 token, then proof", []*http.Response{say(401, badToken), say(401, wantsNonce, "n1"), say(200, "")},
@@ -201,6 +203,10 @@ func TestProofsAndTokens(t *testing.T) {
 			[]string{"1 token-1 GET ", "2 token-2 GET "}, 1, 200},
 		{"Bearer alone", []*http.Response{say(401, bearer), say(200, "")},
 			[]string{"1 token-1 GET ", "2 token-2 GET "}, 1, 200},
+		{"Bearer alone asks for a scope", []*http.Response{say(401, `Bearer error="insufficient_scope"`)},
+			[]string{"1 token-1 GET "}, 0, 401},
+		{"Basic alone", []*http.Response{say(401, `Basic realm="x"`)},
+			[]string{"1 token-1 GET "}, 0, 401},
 		{"no challenge", []*http.Response{say(401, ""), say(200, "")},
 			[]string{"1 token-1 GET ", "2 token-2 GET "}, 1, 200},
 		{"a step-up", []*http.Response{say(401, `DPoP error="insufficient_user_authentication"`)},
@@ -228,6 +234,24 @@ func TestProofsAndTokens(t *testing.T) {
 			}
 		})
 	}
+}
+
+// told is a Source that is told of tokens that were rejected.
+type told struct {
+	*bound
+	statuses []int
+}
+
+func (s *told) Replayed(status int) { s.statuses = append(s.statuses, status) }
+
+// TestReplayedIsNotToldOfProofs: nobody has rejected a token.
+func TestReplayedIsNotToldOfProofs(t *testing.T) {
+	b := &base{answers: []*http.Response{say(401, wantsNonce, "n1"), say(401, badToken), say(200, "")}}
+	s := &told{bound: newBound()}
+	_, err := (&transport.Transport{Source: s, Base: b}).RoundTrip(get(t, api))
+	require.NoError(t, err)
+	require.Len(t, b.sent, 3)
+	require.Equal(t, []int{401}, s.statuses)
 }
 
 func TestR9449_8_2_1(t *testing.T) {
