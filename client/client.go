@@ -54,6 +54,9 @@ type Client struct {
 // New makes a Client. It validates config and copies it; it does no I/O. Its error joins one
 // *ConfigError for every field that cannot be right.
 func New(config Config) (*Client, error) {
+	if config.Grant != nil {
+		config.Grant = config.Grant.copied()
+	}
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
@@ -85,9 +88,6 @@ func New(config Config) (*Client, error) {
 	c.config.TokenParams = cloned(config.TokenParams)
 	if c.store == nil {
 		c.store = tokenstore.NewMemory()
-	}
-	if config.Grant != nil {
-		c.config.Grant = config.Grant.copied()
 	}
 	c.prepareDPoP(config.DPoP)
 	c.config.DPoP = nil

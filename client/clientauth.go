@@ -62,6 +62,12 @@ func (c *Client) server(m *authserver.Metadata, methods, algorithms []string) (*
 		return nil, err
 	}
 	switch s.Method {
+	case authserver.MethodNone:
+		if _, ok := c.config.Grant.(ClientCredentials); ok {
+			return nil, &ConfigError{"Config.AuthMethod", fmt.Sprintf(
+				"cannot be chosen: the server's metadata offers %s, and the client credentials grant is for clients that authenticate (RFC 6749 §4.4)",
+				strings.Join(methods, ", "))}
+		}
 	case authserver.MethodKeyJWT:
 		s.Ahead = c.ahead()
 		if s.Algorithm, err = c.key.Algorithm(c.config.ClientKey.Algorithm, algorithms); err != nil {

@@ -72,6 +72,10 @@ func TestTheMethodIsChosenByWhatTheServerOffersAndTheClientHas(t *testing.T) {
 		{"a method given, over a key", both(both(withCertificate, withClientKey), method("tls_client_auth")), every, "client_id alone"},
 		{"nothing offered that a secret does", withSecret, []string{"private_key_jwt", "tls_client_auth"}, ""},
 		{"nothing offered that a key does", withClientKey, []string{"client_secret_basic"}, ""},
+		{"R6749-4.4-1 client credentials of a client that would be public here", func(c *client.Config) {
+			withCertificate(c)
+			c.Grant = client.ClientCredentials{}
+		}, []string{"client_secret_basic", "none"}, ""},
 		{"a secret too short for what is offered", func(c *client.Config) { c.ClientSecret = "short" }, []string{"client_secret_jwt"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

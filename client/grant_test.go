@@ -125,6 +125,19 @@ func TestJWTBearerByTheClientsKey(t *testing.T) {
 	require.InDelta(t, 60, claims["exp"].(float64)-claims["iat"].(float64), 0)
 }
 
+// A pointer to a grant is as good as the grant, and no way to change it.
+func TestAGrantByItsPointer(t *testing.T) {
+	d := exchangeDesk(accessType)
+	grant := &client.TokenExchange{Subject: constant("x"), SubjectType: "jwt", Audiences: []string{"a"}}
+	s := open(t, d.config(func(c *client.Config) { c.Grant = grant })).Session("")
+	grant.Subject, grant.Audiences[0] = nil, "b"
+	require.Equal(t, "AT1", token(t, s))
+	require.Equal(t, "a", d.letters()[0].form.Get("audience"))
+
+	bearer := &client.JWTBearer{Key: &client.Key{Signer: newKey(t)}, Issuer: "robot"}
+	require.Equal(t, "AT1", token(t, open(t, newDesk().config(func(c *client.Config) { c.ClientID, c.Grant = "", bearer })).Session("")))
+}
+
 func TestR7523_3_1_1(t *testing.T) {
 	key := newKey(t)
 	synctest.Test(t, func(t *testing.T) {
