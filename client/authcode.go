@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
@@ -12,8 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"golang.org/x/oauth2"
+	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
 	"github.com/evergrant/evergrant/internal/secret"
@@ -22,8 +20,12 @@ import (
 // AuthCode says how a person is asked in the authorization code flow (RFC 6749 §4.1), which always
 // uses PKCE with S256 (RFC 7636). The zero AuthCode asks for the Config's scopes.
 type AuthCode struct {
-	// Params are further parameters of the authorization request, such as "prompt", "login_hint" or
-	// "access_type".
+	// Params are further parameters of the authorization request, such as "login_hint", "max_age", "claims",
+	// "authorization_details" (RFC 9396) or "resource", which alone may have several values (RFC 8707).
+	//
+	// With the scopes openid and offline_access "prompt" is "consent", as OpenID Connect Core §11 demands for a refresh
+	// token, unless it is set here; empty: it is left out. With "none", a server that would have to ask the person
+	// ends the login with ErrInteractionRequired. "response_mode" may be "query" or "form_post".
 	Params url.Values
 	// Replace lets another subject than the stored one log in.
 	Replace bool
@@ -34,11 +36,17 @@ type AuthCode struct {
 // holds the secrets of this login: keep it in the browser's own web session, on the server or sealed
 // in a cookie, where no other browser can get at it. That is what binds a callback to the browser
 // that asked. A Pending is good for one Finish. It is not written as JSON, where logs would show it.
+//
+// With response_mode form_post the browser comes back by a POST of another site, without cookies that are
+// SameSite=Lax or Strict: the one that the Pending is found by must be SameSite=None, Secure and HttpOnly.
 type Pending struct {
-	// URL is the authorization request. It is not secret.
+	// URL is the authorization request. It is not secret. Where the server takes pushed requests (RFC 9126), it can be
+	// opened once, and within a minute or so: send the browser there at once.
 	URL string
 
 	session     string // the store key of the session that began it
+	issuer      string // that the request went to; empty: it is not known
+	resource    string // that tokens are asked for first (RFC 8707); empty: none in particular
 	state       secret.String
 	verifier    secret.String
 	nonce       secret.String
@@ -46,11 +54,19 @@ type Pending struct {
 	replace     bool
 	thumbprint  string        // of the key that the tokens are to be bound to; empty: none
 	key         secret.String // the private one; empty: the program has it
+
+	// again pushes the request once more, for a URL that has ended or was opened already; nil: URL stays good.
+	again func(context.Context) (url string, life time.Duration, err error)
+	life  time.Duration // of URL, where there is again
 }
 
 // ErrPending says that a callback does not belong to the login it was brought to: another state, another
 // session, another issuer. Nothing was sent. Begin the login anew.
 var ErrPending = errors.New("the callback does not belong to this login; begin it anew")
+
+// ErrInteractionRequired says that a login with the parameter "prompt" set to "none" cannot do without the person
+// (OpenID Connect Core §3.1.2.6); the Code of the *Error says for what. Begin it anew without that parameter.
+var ErrInteractionRequired = errors.New("the server would have to ask the person; log in without prompt=none")
 
 // Start begins a login in a web backend: Config.RedirectURL is where the browser comes back to, and
 // whose handler calls Finish. It saves nothing; a store that cannot be read or written is an error here, before
@@ -90,55 +106,6 @@ func (s *Session) Finish(ctx context.Context, p *Pending, callback url.Values) e
 	return nil
 }
 
-// begin makes the authorization request (RFC 6749 §4.1.1).
-func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) (*Pending, error) {
-	if err := reserved("AuthCode.Params", flow.Params, "response_type", "client_id", "redirect_uri", "scope",
-		"state", "nonce", "code_challenge", "code_challenge_method", "dpop_jkt"); err != nil {
-		return nil, err
-	}
-	_, metadata, err := s.client.authServer(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if metadata.AuthorizationEndpoint == "" {
-		return nil, &ConfigError{"Config.Endpoint.AuthURL", "is empty, and the server's metadata names no authorization endpoint"}
-	}
-	address, err := url.Parse(metadata.AuthorizationEndpoint)
-	if err != nil {
-		return nil, err
-	}
-	p := &Pending{
-		session: s.storeKey(), redirectURL: redirectURL, replace: flow.Replace,
-		state: secret.New(rand.Text()), verifier: secret.New(oauth2.GenerateVerifier()),
-	}
-	binding, err := s.client.newBinding(metadata.DPoPSigningAlgs)
-	if err != nil {
-		return nil, err
-	}
-	query := address.Query()
-	for name, values := range flow.Params {
-		query[name] = slices.Clone(values)
-	}
-	query.Set("response_type", "code")
-	query.Set("client_id", s.client.config.ClientID)
-	query.Set("redirect_uri", redirectURL)
-	query.Set("state", p.state.Reveal())
-	query.Set("code_challenge", oauth2.S256ChallengeFromVerifier(p.verifier.Reveal()))
-	query.Set("code_challenge_method", "S256")
-	scopeParam(query, s.client.config.Scopes)
-	if slices.Contains(s.client.config.Scopes, "openid") {
-		p.nonce = secret.New(rand.Text())
-		query.Set("nonce", p.nonce.Reveal())
-	}
-	if binding != nil {
-		p.thumbprint, p.key = binding.Thumbprint, secret.New(string(binding.Key))
-		query.Set("dpop_jkt", binding.Thumbprint) // binds the code, too (RFC 9449 §10)
-	}
-	address.RawQuery = query.Encode()
-	p.URL = address.String()
-	return p, nil
-}
-
 // answers reports whether callback carries p's state: whether it is about this login at all.
 func (p *Pending) answers(callback url.Values) bool {
 	state := callback["state"]
@@ -171,21 +138,28 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 		return nil, err
 	}
 	sent := s.client.machine.Now().Wall
-	answer, err := server.Token(ctx, metadata.TokenEndpoint, url.Values{
+	form := url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {callback.Get("code")},
 		"redirect_uri":  {p.redirectURL},
 		"code_verifier": {p.verifier.Reveal()},
-	}, nil)
+	}
+	if p.resource != "" {
+		form.Set("resource", p.resource) // RFC 8707 §2.2
+	}
+	answer, err := server.Token(ctx, metadata.TokenEndpoint, form, nil)
 	if err != nil {
 		return nil, fmt.Errorf("the authorization code was not redeemed; begin the login anew: %w", err)
 	}
 	return &loggedIn{
-		answer: answer, sent: sent, scopes: s.client.config.Scopes, nonce: p.nonce.Reveal(), replace: p.replace, binding: binding,
+		answer: answer, sent: sent, scopes: s.client.config.Scopes, resource: p.resource,
+		nonce: p.nonce.Reveal(), replace: p.replace, binding: binding,
 	}, nil
 }
 
-// checkResponse checks an authorization response whose state is right.
+// checkResponse checks an authorization response whose state is right. An iss that was not promised is compared as
+// well. Where no Config.Issuer says what it should be, nothing can be held against it. An error is shown only once it is
+// known to be from this server.
 func (s *Session) checkResponse(p *Pending, metadata *authserver.Metadata, callback url.Values) error {
 	for _, name := range []string{"code", "error", "iss"} {
 		if len(callback[name]) > 1 {
@@ -196,7 +170,7 @@ func (s *Session) checkResponse(p *Pending, metadata *authserver.Metadata, callb
 	switch {
 	case issuer == "" && metadata.AuthorizationResponseIss:
 		return fmt.Errorf("%w: it lacks iss, which this server promises (RFC 9207)", ErrPending)
-	case issuer != "" && s.client.config.Issuer != "" && issuer != metadata.Issuer && issuer != s.client.config.Issuer:
+	case issuer != "" && p.issuer != "" && issuer != p.issuer:
 		return fmt.Errorf("%w: another issuer has sent it (RFC 9207)", ErrPending)
 	case callback.Has("error"):
 		return &Error{
@@ -210,9 +184,15 @@ func (s *Session) checkResponse(p *Pending, metadata *authserver.Metadata, callb
 	return nil
 }
 
+// interactions are the errors by which a server says that it would have to ask the person (OpenID Connect Core §3.1.2.6).
+var interactions = []string{"interaction_required", "login_required", "account_selection_required", "consent_required"}
+
 // refusalText is the server's refusal of a login in words.
 func refusalText(p *Pending, callback url.Values) error {
 	text := "the server has refused: " + p.words(callback, "error")
+	if slices.Contains(interactions, callback.Get("error")) {
+		return fmt.Errorf("%w: %s", ErrInteractionRequired, text)
+	}
 	if description := p.words(callback, "error_description"); description != "" {
 		text += " (" + description + ")"
 	}
@@ -249,12 +229,15 @@ type pendingText struct {
 	URL, Session, State, Verifier, Nonce, RedirectURL string
 	Replace                                           bool
 	Thumbprint, Key                                   string `json:",omitempty"` // of DPoP
+	Issuer, Resource                                  string `json:",omitempty"`
 }
 
 // MarshalText implements encoding.TextMarshaler. The text is secret.
 func (p Pending) MarshalText() ([]byte, error) {
 	data, err := json.Marshal(pendingText{
-		p.URL, p.session, p.state.Reveal(), p.verifier.Reveal(), p.nonce.Reveal(), p.redirectURL, p.replace, p.thumbprint, p.key.Reveal(),
+		URL: p.URL, Session: p.session, State: p.state.Reveal(), Verifier: p.verifier.Reveal(), Nonce: p.nonce.Reveal(),
+		RedirectURL: p.redirectURL, Replace: p.replace, Thumbprint: p.thumbprint, Key: p.key.Reveal(),
+		Issuer: p.issuer, Resource: p.resource,
 	})
 	if err != nil {
 		return nil, err
@@ -273,7 +256,9 @@ func (p *Pending) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%w: the text is not a Pending's", ErrPending)
 	}
 	*p = Pending{
-		t.URL, t.Session, secret.New(t.State), secret.New(t.Verifier), secret.New(t.Nonce), t.RedirectURL, t.Replace, t.Thumbprint, secret.New(t.Key),
+		URL: t.URL, session: t.Session, state: secret.New(t.State), verifier: secret.New(t.Verifier), nonce: secret.New(t.Nonce),
+		redirectURL: t.RedirectURL, replace: t.Replace, thumbprint: t.Thumbprint, key: secret.New(t.Key),
+		issuer: t.Issuer, resource: t.Resource,
 	}
 	return nil
 }

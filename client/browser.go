@@ -20,12 +20,15 @@ import (
 // response comes back to Config.RedirectURL, which must be a loopback address; its port is open only
 // during the login. The browser is shown the outcome once the grant is saved, or is not.
 //
+// A program that is a client of several authorization servers gives each Client a RedirectURL with a path of its own,
+// such as http://127.0.0.1:0/callback/example, and registers at each server that one alone: with servers that do not
+// send iss, this is what keeps one from passing off another's answers as its own (RFC 8252 §8.10, RFC 9700 §4.4.2.2).
+//
 // The zero Browser opens the system browser and says nothing. Where that may be on another machine
 // (SSH, a container), set Output and Input, or use Device. A login waits for the person until its
 // context ends: give it some minutes.
 type Browser struct {
-	// Params are further parameters of the authorization request, such as "prompt", "login_hint" or
-	// "access_type".
+	// Params are further parameters of the authorization request: see AuthCode.
 	Params url.Values
 
 	// Replace lets another subject than the stored one log in.
@@ -131,7 +134,11 @@ func (b Browser) await(ctx context.Context, p *Pending, l *loopback.Listener) (u
 		results <- received{response, err}
 	}()
 	go func() {
-		if err := b.open(p.URL); err != nil {
+		isOpen, err := b.open(p.URL)
+		if err == nil && !isOpen {
+			err = b.announceAgain(ctx, p)
+		}
+		if err != nil {
 			results <- received{err: err}
 		}
 	}()
@@ -153,18 +160,39 @@ func (b Browser) await(ctx context.Context, p *Pending, l *loopback.Listener) (u
 		"the server knows this ClientID with this redirect URL: %w", l.RedirectURL(), ended(ctx))
 }
 
+// announceAgain writes a new address whenever the last one has ended, to a person who opens it by hand: a pushed
+// request is good for a minute or so (RFC 9126 §2.2). The login stays the same, whichever address the person takes.
+func (b Browser) announceAgain(ctx context.Context, p *Pending) error {
+	for life := p.life; p.again != nil; {
+		if sleep(ctx, life) != nil {
+			return nil
+		}
+		address, next, err := p.again(ctx)
+		if err == nil {
+			err = b.say("That address has ended. Open this one, unless you are logging in already:\n\n    " + address + "\n\n")
+		}
+		if err != nil {
+			return fmt.Errorf("the address to log in at has ended, and there is no new one: %w", err)
+		}
+		life = next
+	}
+	return nil
+}
+
 // open opens address, which begin has made of an https or loopback one. That it cannot be opened is
 // an error only where the person has no other way to see it.
-func (b Browser) open(address string) error {
+func (b Browser) open(address string) (isOpen bool, err error) {
 	openURL := b.Open
 	if openURL == nil {
 		openURL = browser.OpenURL
 	}
-	err := openURL(address)
-	if err == nil || b.Output != nil {
-		return nil
+	if err = openURL(address); err == nil {
+		return true, nil
 	}
-	return fmt.Errorf("the browser cannot be opened; set Browser.Output to show the address, or use Device: %w", err)
+	if b.Output != nil {
+		return false, nil
+	}
+	return false, fmt.Errorf("the browser cannot be opened; set Browser.Output to show the address, or use Device: %w", err)
 }
 
 // readPasted reads Input until a line answers p, or to its end.

@@ -184,7 +184,7 @@ func TestAssertion(t *testing.T) {
 func TestR7523_3_3_TheIssuerAsTheServerWritesIt(t *testing.T) {
 	d := newDesk("private_key_jwt")
 	d.metadata["issuer"] = "https://as.test/"
-	s := d.session(t, func(c *client.Config) { c.ClientKey = &client.Key{Signer: newKey(t)} })
+	s := d.session(t, func(c *client.Config) { c.Issuer, c.ClientKey = "https://as.test/", &client.Key{Signer: newKey(t)} })
 	token(t, s)
 	require.Contains(t, decoded(d.letters()[0].form.Get("client_assertion"), 1), `"aud":"https://as.test/"`)
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
@@ -18,7 +18,8 @@ import (
 // The server is asked no more often than it says, every 5 seconds if it does not, and less often
 // after each slow_down. While it cannot be reached it is asked ever less often, and the login goes on.
 type Device struct {
-	// Params are further parameters of the device authorization request, such as "audience".
+	// Params are further parameters of the device authorization request, such as "audience", "authorization_details" or
+	// "resource", which alone may have several values.
 	Params url.Values
 
 	// Replace lets another subject than the stored one log in.
@@ -55,8 +56,13 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if d.Prompt == nil {
 		return nil, &ConfigError{"Device.Prompt", "is nil; set a function that shows the person the code"}
 	}
-	if err := reserved("Device.Params", d.Params,
-		"scope", "client_id", "client_secret", "client_assertion", "client_assertion_type"); err != nil {
+	asked, err := askedFor("Device.Params", d.Params,
+		"scope", "client_id", "client_secret", "client_assertion", "client_assertion_type")
+	if err != nil {
+		return nil, err
+	}
+	resource, err := s.target()
+	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := s.client.whileOpen(ctx)
@@ -75,7 +81,10 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if err != nil {
 		return nil, err
 	}
-	code, err := d.authorize(ctx, s, server, metadata.DeviceAuthorizationEndpoint)
+	if resource != "" && !slices.Contains(asked["resource"], resource) {
+		asked.Add("resource", resource)
+	}
+	code, err := s.authorizeDevice(ctx, server, metadata.DeviceAuthorizationEndpoint, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -84,30 +93,28 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if err := d.Prompt(ctx, Verification{code.UserCode, code.VerificationURI, code.VerificationURIComplete, expiry}); err != nil {
 		return nil, fmt.Errorf("the code cannot be shown: %w", err)
 	}
-	got, err := s.poll(ctx, server, metadata.TokenEndpoint, code, at(expiry, now))
+	form := url.Values{"grant_type": {deviceGrant}, "device_code": {code.DeviceCode.Reveal()}}
+	if resource != "" {
+		form.Set("resource", resource) // RFC 8707 §2.2
+	}
+	got, err := s.poll(ctx, server, metadata.TokenEndpoint, form, code.Interval, at(expiry, now))
 	if err != nil {
 		return nil, err
 	}
-	got.replace, got.binding = d.Replace, binding
+	got.resource, got.replace, got.binding = resource, d.Replace, binding
 	return got, nil
 }
 
-// authorize makes the device authorization request (RFC 8628 §3.1).
-func (d Device) authorize(ctx context.Context, s *Session, server *authserver.Client, endpoint string) (*authserver.Device, error) {
+// authorizeDevice makes the device authorization request (RFC 8628 §3.1).
+func (s *Session) authorizeDevice(ctx context.Context, server *authserver.Client, endpoint string, form url.Values) (*authserver.Device, error) {
 	ctx, cancel := context.WithTimeout(ctx, spendLimit)
 	defer cancel()
-	form := maps.Clone(d.Params)
-	if form == nil {
-		form = url.Values{}
-	}
 	scopeParam(form, s.client.config.Scopes)
 	return server.AuthorizeDevice(ctx, endpoint, form)
 }
 
 // poll asks the token endpoint until it has an answer or the code's time is over (RFC 8628 §3.4, §3.5).
-func (s *Session) poll(ctx context.Context, server *authserver.Client, endpoint string, code *authserver.Device, end moment) (*loggedIn, error) {
-	form := url.Values{"grant_type": {deviceGrant}, "device_code": {code.DeviceCode.Reveal()}}
-	interval := code.Interval
+func (s *Session) poll(ctx context.Context, server *authserver.Client, endpoint string, form url.Values, interval time.Duration, end moment) (*loggedIn, error) {
 	for pause := interval; ; {
 		if err := sleep(ctx, min(pause, end.mono-s.client.machine.Now().Mono)); err != nil {
 			return nil, err

@@ -24,6 +24,8 @@ type loggedIn struct {
 	nonce   string          // that the id token must carry; empty: none was asked for
 	replace bool            // another subject may take the place of the stored one
 	binding *record.Binding // the key that the tokens are to be bound to; nil: none
+	// resource is what the access token is for (RFC 8707); empty: nothing in particular
+	resource string
 	// tell shows the person the outcome once the grant is saved, or is not; nil: nobody is shown
 	tell func(error)
 }

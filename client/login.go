@@ -17,7 +17,7 @@ import (
 // saveLogin makes a grant of what a flow has brought and saves it.
 func (s *Session) saveLogin(ctx context.Context, got *loggedIn) error {
 	s.client.noticeDate(got.answer.Date)
-	fresh := s.client.receive(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes}, got.answer, "", 0, got.sent)
+	fresh := s.client.receive(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes}, got.answer, got.resource, 0, got.sent)
 	if err := s.client.checkBound(got.answer); err != nil {
 		s.client.revokeDropped(ctx, fresh)
 		return err
@@ -115,7 +115,7 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			fresh.Leases = 1
 		}
 		fresh.Generation = fresh.Leases
-		if a := fresh.Access[""]; a != nil {
+		for _, a := range fresh.Access {
 			a.Generation = fresh.Generation
 		}
 		_, err = s.swap(ctx, st, fresh)

@@ -2,31 +2,36 @@ package client
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
 )
 
-// metadataLife is how long discovered metadata is believed. Endpoints seldom move; the answer is
-// asked for again after it, and when an endpoint turns out to be gone.
-const metadataLife = time.Hour
+// metadataPause is for how long an issuer is not asked again: after it has failed to answer, while what it said before
+// still holds, and after it has answered, whatever goes wrong at its endpoints.
+const metadataPause = time.Minute
 
 // metadataCache holds what an issuer says of itself, with the configured endpoints laid over it.
 type metadataCache struct {
 	flight chan struct{} // capacity 1: held by whoever asks the issuer
 
-	mu    sync.Mutex
-	known *authserver.Metadata // guarded by mu
-	until time.Duration        // guarded by mu; on the monotonic clock
+	mu     sync.Mutex
+	known  *authserver.Metadata // guarded by mu
+	asked  time.Duration        // guarded by mu; when known was received, on the monotonic clock
+	until  time.Duration        // guarded by mu; how long known is believed, on the monotonic clock
+	failed int                  // guarded by mu; how often the issuer was asked in vain
+	err    error                // guarded by mu; the last failure
 }
 
 // get returns metadata that is young enough, or asks the issuer. While the issuer cannot be asked,
-// what it said before still holds.
+// what it said before still holds. A failure is shared by all who have waited for it.
 func (m *metadataCache) get(ctx context.Context, c *Client) (*authserver.Metadata, error) {
 	if c.config.Issuer == "" {
 		return c.overlay(&authserver.Metadata{}), nil
 	}
+	failures, _ := m.failure()
 	select {
 	case m.flight <- struct{}{}:
 		defer func() { <-m.flight }()
@@ -37,17 +42,29 @@ func (m *metadataCache) get(ctx context.Context, c *Client) (*authserver.Metadat
 	if fresh {
 		return known, nil
 	}
+	if now, err := m.failure(); now != failures {
+		return nil, err
+	}
 	found, err := authserver.Discover(ctx, c.http, c.config.Issuer)
-	if err != nil {
-		if known != nil {
-			return known, nil
-		}
-		return nil, c.fail("discover", "", err)
+	if e, ok := errors.AsType[*authserver.DiscoveryError](err); ok && known == nil && e.IsAbsent() && c.config.Endpoint.TokenURL != "" {
+		found, err = &authserver.Metadata{Issuer: c.config.Issuer, Life: metadataPause}, nil // the Config says it all
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.known, m.until = c.overlay(found), c.machine.Now().Mono+metadataLife
-	return m.known, nil
+	now := c.machine.Now().Mono
+	switch {
+	case err == nil:
+		m.known, m.asked, m.until = c.overlay(found), now, now+found.Life
+		return m.known, nil
+	case known != nil:
+		m.until = now + metadataPause
+		return known, nil
+	}
+	err = c.fail("discover", "", err)
+	if ctx.Err() == nil { // else it is this caller's alone
+		m.failed, m.err = m.failed+1, err
+	}
+	return nil, err
 }
 
 func (m *metadataCache) look(c *Client) (known *authserver.Metadata, fresh bool) {
@@ -56,11 +73,17 @@ func (m *metadataCache) look(c *Client) (known *authserver.Metadata, fresh bool)
 	return m.known, m.known != nil && c.machine.Now().Mono < m.until
 }
 
-// expire has the issuer asked again before the next use.
+func (m *metadataCache) failure() (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.failed, m.err
+}
+
+// expire has the issuer asked again before the next use: an endpoint may have moved. Not if it was asked a moment ago.
 func (m *metadataCache) expire() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.until = 0
+	m.until = min(m.until, m.asked+metadataPause)
 }
 
 // overlay lays the configured endpoints over discovered ones.

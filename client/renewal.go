@@ -216,6 +216,9 @@ func (r *renewal) refusal(st *state) error {
 	if err := r.remembered(st.record); err != nil {
 		return err
 	}
+	if _, err := r.target(); err != nil {
+		return err
+	}
 	if err := r.tooWide(st.record); err != nil {
 		return err
 	}

@@ -50,9 +50,11 @@ type account struct {
 }
 
 // Resource returns the session of the same account for another resource (RFC 8707): its access tokens are
-// asked for with the resource parameter, out of the one refresh token. The same resource gives the same
+// asked for with the resource parameter, out of the one refresh token. A resource is an absolute URI without a fragment,
+// and sent byte for byte; another one is an error when it is asked for, a *ConfigError. The same resource gives the same
 // *Session, and lasts as long as the account's own: name a server's resources, not every address. Login, Adopt
-// and Logout act on the account, through whichever of its sessions. An empty resource is the account's own session.
+// and Logout act on the account, through whichever of its sessions; a login through this one asks the person for the
+// resource, which several servers demand before they give tokens for it. An empty resource is the account's own session.
 func (s *Session) Resource(resource string) *Session {
 	return s.view(resource)
 }

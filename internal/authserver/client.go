@@ -1,5 +1,5 @@
 // Package authserver speaks to one authorization server in the name of one OAuth client: token
-// endpoint, revocation, device authorization, discovery. It is the only code that does.
+// endpoint, pushed authorization requests, revocation, device authorization, discovery. It is the only code that does.
 //
 // # Secrets
 //

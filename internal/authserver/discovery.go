@@ -9,7 +9,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Metadata is the part of an authorization server's metadata that is used (RFC 8414 §2). What the
@@ -27,16 +29,30 @@ type Metadata struct {
 	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
 	DPoPSigningAlgs             []string `json:"dpop_signing_alg_values_supported"`
 	AuthorizationResponseIss    bool     `json:"authorization_response_iss_parameter_supported"`
+	PushEndpoint                string   `json:"pushed_authorization_request_endpoint"`
+	PushRequired                bool     `json:"require_pushed_authorization_requests"`
 
 	// MTLS are the endpoints to be used with a client certificate (RFC 8705 §5).
 	MTLS Aliases `json:"mtls_endpoint_aliases"`
+
+	// Life is how long the document holds, by its Cache-Control and within bounds.
+	Life time.Duration `json:"-"`
 }
+
+// Bounds of Metadata.Life: a server that forbids caching is not asked before every request, and one that allows a
+// year of it is found again when its endpoints have moved.
+const (
+	defaultLife  = time.Hour
+	shortestLife = 5 * time.Minute
+	longestLife  = 24 * time.Hour
+)
 
 // Aliases are the addresses of endpoints where they take a client certificate (RFC 8705 §5); empty: as elsewhere.
 type Aliases struct {
 	TokenEndpoint               string `json:"token_endpoint"`
 	DeviceAuthorizationEndpoint string `json:"device_authorization_endpoint"`
 	RevocationEndpoint          string `json:"revocation_endpoint"`
+	PushEndpoint                string `json:"pushed_authorization_request_endpoint"`
 }
 
 // WithAliases is m with its mtls_endpoint_aliases in place of the endpoints.
@@ -45,6 +61,7 @@ func (m *Metadata) WithAliases() *Metadata {
 	moved.TokenEndpoint = cmp.Or(m.MTLS.TokenEndpoint, m.TokenEndpoint)
 	moved.DeviceAuthorizationEndpoint = cmp.Or(m.MTLS.DeviceAuthorizationEndpoint, m.DeviceAuthorizationEndpoint)
 	moved.RevocationEndpoint = cmp.Or(m.MTLS.RevocationEndpoint, m.RevocationEndpoint)
+	moved.PushEndpoint = cmp.Or(m.MTLS.PushEndpoint, m.PushEndpoint)
 	return &moved
 }
 
@@ -76,6 +93,18 @@ func (e *DiscoveryError) Unwrap() []error {
 		all = append(all, a.Err)
 	}
 	return all
+}
+
+// IsAbsent reports whether the issuer itself says that it has no metadata: nothing is at any of the addresses. A
+// server that cannot be reached, or is in trouble, does not say so.
+func (e *DiscoveryError) IsAbsent() bool {
+	for _, a := range e.Tried {
+		f, _ := errors.AsType[*Failure](a.Err)
+		if f == nil || f.Status != http.StatusNotFound && f.Status != http.StatusGone && f.Status != http.StatusMethodNotAllowed {
+			return false
+		}
+	}
+	return e.Issuer != ""
 }
 
 // Discover fetches the metadata of issuer: from the address of RFC 8414, then from those of OpenID
@@ -151,7 +180,29 @@ func fetch(ctx context.Context, hc *http.Client, address string, loopback bool) 
 	if resp.StatusCode != http.StatusOK {
 		return nil, &Failure{Outcome: NotProcessed, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header), Date: date(resp.Header)}
 	}
-	return readMetadata(resp.Body)
+	m, err := readMetadata(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	m.Life = life(resp.Header)
+	return m, nil
+}
+
+// life reads Cache-Control (RFC 9111 §5.2.2).
+func life(h http.Header) time.Duration {
+	said := defaultLife
+	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
+		name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
+		switch name {
+		case "no-store", "no-cache":
+			return shortestLife
+		case "max-age":
+			if seconds, err := strconv.Atoi(strings.Trim(value, `"`)); err == nil {
+				said = time.Duration(min(max(seconds, 0), int(longestLife/time.Second))) * time.Second
+			}
+		}
+	}
+	return min(max(said, shortestLife), longestLife)
 }
 
 // readMetadata reads a document. Its errors quote nothing of it.
@@ -170,12 +221,11 @@ func readMetadata(body io.Reader) (*Metadata, error) {
 	return m, nil
 }
 
-// check holds a document against the issuer it was asked for (RFC 8414 §3.3). The comparison is exact
-// (§4), but for an empty path, which is the same with and without its slash (RFC 3986 §6.2.3).
+// check holds a document against the issuer it was asked for: by code points, without any normalization (RFC 8414
+// §3.3, §4). Another spelling is another issuer, also for the iss of id tokens and of authorization responses.
 func (m *Metadata) check(issuer string, u *url.URL) error {
-	bare := u.Path == "" || u.Path == "/"
-	if m.Issuer != issuer && !(bare && strings.TrimSuffix(m.Issuer, "/") == strings.TrimSuffix(issuer, "/")) {
-		return fmt.Errorf("the document is of another issuer, %q", scrubber{}.words(m.Issuer))
+	if m.Issuer != issuer {
+		return fmt.Errorf("the document is of another issuer, %q; Config.Issuer has to be spelt exactly as the server spells itself", scrubber{}.words(m.Issuer))
 	}
 	if m.TokenEndpoint == "" {
 		return errors.New("the document names no token_endpoint")
@@ -185,9 +235,11 @@ func (m *Metadata) check(issuer string, u *url.URL) error {
 		{"token_endpoint", m.TokenEndpoint},
 		{"device_authorization_endpoint", m.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint", m.RevocationEndpoint},
+		{"pushed_authorization_request_endpoint", m.PushEndpoint},
 		{"token_endpoint alias for mutual TLS", m.MTLS.TokenEndpoint},
 		{"device_authorization_endpoint alias for mutual TLS", m.MTLS.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint alias for mutual TLS", m.MTLS.RevocationEndpoint},
+		{"pushed_authorization_request_endpoint alias for mutual TLS", m.MTLS.PushEndpoint},
 	} {
 		if e.address == "" {
 			continue

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -104,7 +105,8 @@ func TestMetadata(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":"https://as.example/authorize?x=1","token_endpoint":"https://as.example/token",
 			"device_authorization_endpoint":"http://[::1]:7/device","revocation_endpoint":"https://as.example/revoke",
 			"token_endpoint_auth_methods_supported":["client_secret_post","none"],"code_challenge_methods_supported":["S256"],
-			"authorization_response_iss_parameter_supported":true,"unknown":{"x":[null]}}`, s.url)
+			"authorization_response_iss_parameter_supported":true,
+			"pushed_authorization_request_endpoint":"https://as.example/par","require_pushed_authorization_requests":true,"unknown":{"x":[null]}}`, s.url)
 	}
 	m, err := authserver.Discover(t.Context(), newHTTP(t), s.url)
 	require.NoError(t, err)
@@ -112,6 +114,7 @@ func TestMetadata(t *testing.T) {
 		Issuer: s.url, AuthorizationEndpoint: "https://as.example/authorize?x=1", TokenEndpoint: "https://as.example/token",
 		DeviceAuthorizationEndpoint: "http://[::1]:7/device", RevocationEndpoint: "https://as.example/revoke",
 		TokenEndpointAuthMethods: []string{"client_secret_post", "none"}, CodeChallengeMethods: []string{"S256"}, AuthorizationResponseIss: true,
+		PushEndpoint: "https://as.example/par", PushRequired: true, Life: time.Hour,
 	}, m)
 }
 
@@ -151,8 +154,7 @@ func TestTheIssuerIsComparedExactly_R8414_3_3(t *testing.T) {
 		want        bool
 	}{
 		{"", "", true}, {"/t", "/t", true}, {"/t/", "/t/", true},
-		{"", "/", true}, {"/", "", true}, // an empty path
-		{"", "//", false}, {"/t", "/t/", false}, {"/t/", "/t", false}, {"/t", "/T", false}, {"/t", "", false},
+		{"", "/", false}, {"/", "", false}, {"", "//", false}, {"/t", "/t/", false}, {"/t/", "/t", false}, {"/t", "/T", false}, {"/t", "", false},
 		{"/t", "/%74", false}, {"/caf\u00e9", "/cafe\u0301", false}, {"", "?x", false}, {"", "#", false}, {"", "/t", false},
 	} {
 		s := newSite(t)
@@ -200,7 +202,7 @@ func TestEndpointsAreSafe_R8414_2(t *testing.T) {
 		{"/token", false, false},
 		{"https:///token", false, false},
 	} {
-		for _, member := range []string{"authorization_endpoint", "token_endpoint", "device_authorization_endpoint", "revocation_endpoint"} {
+		for _, member := range []string{"authorization_endpoint", "token_endpoint", "device_authorization_endpoint", "revocation_endpoint", "pushed_authorization_request_endpoint"} {
 			for _, overTLS := range []bool{true, false} {
 				server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					scheme := map[bool]string{true: "https", false: "http"}[r.TLS != nil]

@@ -84,6 +84,8 @@ func (f *Failure) advice() string {
 		return "check Scopes"
 	case f.Code == "invalid_target", f.Code == "invalid_resource":
 		return "check Resource"
+	case f.Code == "invalid_authorization_details":
+		return "check authorization_details"
 	case f.Code == "use_dpop_nonce":
 		return "the server wants a DPoP proof with a nonce, of which it gives none that holds: ask whoever runs it, or set DPoP if it is nil"
 	case f.Code == "invalid_dpop_proof":
@@ -148,11 +150,11 @@ func (r *reply) failure() *Failure {
 	return f
 }
 
-// misconfigured are the codes that refuse the client or the request as such (RFC 6749 §5.2, RFC 8707 §2, RFC 9449 §5, §8; Microsoft
+// misconfigured are the codes that refuse the client or the request as such (RFC 6749 §5.2, RFC 8707 §2, RFC 9396 §5, RFC 9449 §5, §8; Microsoft
 // says invalid_resource for invalid_target).
 var misconfigured = []string{
 	"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target", "invalid_resource",
-	"use_dpop_nonce", "invalid_dpop_proof",
+	"use_dpop_nonce", "invalid_dpop_proof", "invalid_authorization_details",
 }
 
 // polling are the codes that a person's decision is awaited with (RFC 8628 §3.5). They come under

@@ -1,0 +1,198 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/secret"
+)
+
+// ofRequests are the parameters of an authorization request that are set from the Config and for the one login. JWTs in
+// their place (RFC 9101) are not offered, and no credential ever stands in an address (RFC 6749 §2.3.1).
+var ofRequests = []string{
+	"response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+	"dpop_jkt", "request", "request_uri", "client_secret", "client_assertion", "client_assertion_type",
+}
+
+// begin makes the authorization request (RFC 6749 §4.1.1), and hands it over to a server that takes it beforehand.
+func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) (*Pending, error) {
+	asked, err := askedFor("AuthCode.Params", flow.Params, ofRequests...)
+	if err != nil {
+		return nil, err
+	}
+	resource, err := s.target()
+	if err != nil {
+		return nil, err
+	}
+	server, metadata, err := s.client.authServer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := canAsk(metadata); err != nil {
+		return nil, err
+	}
+	binding, err := s.client.newBinding(metadata.DPoPSigningAlgs)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pending{
+		session: s.storeKey(), issuer: metadata.Issuer, resource: resource, redirectURL: redirectURL, replace: flow.Replace,
+		state: secret.New(rand.Text()), verifier: secret.New(oauth2.GenerateVerifier()),
+	}
+	if slices.Contains(s.client.config.Scopes, "openid") {
+		p.nonce = secret.New(rand.Text())
+	}
+	if binding != nil {
+		p.thumbprint, p.key = binding.Thumbprint, secret.New(string(binding.Key))
+	}
+	if s.client.wantsConsent(flow.Params) {
+		asked.Set("prompt", "consent")
+	}
+	s.request(asked, p)
+	if metadata.PushEndpoint != "" {
+		return p, s.push(ctx, server, metadata, p, asked)
+	}
+	p.URL, err = withQuery(metadata.AuthorizationEndpoint, asked)
+	return p, err
+}
+
+// request adds to what the program asks for the parameters that make p's authorization request.
+func (s *Session) request(form url.Values, p *Pending) {
+	form.Set("response_type", "code")
+	form.Set("client_id", s.client.config.ClientID)
+	form.Set("redirect_uri", p.redirectURL)
+	form.Set("state", p.state.Reveal())
+	form.Set("code_challenge", oauth2.S256ChallengeFromVerifier(p.verifier.Reveal()))
+	form.Set("code_challenge_method", "S256")
+	scopeParam(form, s.client.config.Scopes)
+	if !p.nonce.IsEmpty() {
+		form.Set("nonce", p.nonce.Reveal())
+	}
+	if p.thumbprint != "" {
+		form.Set("dpop_jkt", p.thumbprint) // binds the code, too (RFC 9449 §10)
+	}
+	if p.resource != "" && !slices.Contains(form["resource"], p.resource) {
+		form.Add("resource", p.resource) // RFC 8707 §2.1
+	}
+}
+
+// canAsk reports why nobody can be asked at a server with this metadata.
+func canAsk(m *authserver.Metadata) error {
+	switch {
+	case m.AuthorizationEndpoint == "":
+		return &ConfigError{"Config.Endpoint.AuthURL", "is empty, and the server's metadata names no authorization endpoint"}
+	case m.PushRequired && m.PushEndpoint == "":
+		return errors.New("the server's metadata demands pushed authorization requests (RFC 9126) and names no endpoint for them; tell whoever runs it")
+	case len(m.CodeChallengeMethods) > 0 && !slices.Contains(m.CodeChallengeMethods, "S256"):
+		// A code without a challenge that hides the verifier is whoever's that gets hold of the request (RFC 7636 §7.2).
+		return errors.New("the server's metadata offers PKCE (RFC 7636) without S256, and a weaker method is never used; tell whoever runs it")
+	}
+	return nil
+}
+
+// wantsConsent reports whether the person has to be asked for consent, without which an OpenID provider gives no refresh
+// token (OpenID Connect Core §11). Without an issuer it is not known to be one, and the program's word alone counts.
+func (c *Client) wantsConsent(params url.Values) bool {
+	scopes := c.config.Scopes
+	return c.config.Issuer != "" && !params.Has("prompt") && slices.Contains(scopes, "openid") && slices.Contains(scopes, "offline_access")
+}
+
+// withQuery is endpoint with parameters added to its own query (RFC 6749 §3.1).
+func withQuery(endpoint string, params url.Values) (string, error) {
+	address, err := url.Parse(endpoint)
+	if err != nil {
+		return "", err
+	}
+	query := address.Query()
+	for name, values := range params {
+		query[name] = values
+	}
+	address.RawQuery = query.Encode()
+	return address.String(), nil
+}
+
+// askedFor is what a program adds to a request, without empty values, which count as left out; an error names what a
+// server would refuse. Only "resource" may have several values (RFC 6749 §3.1, RFC 8707 §2).
+func askedFor(field string, params url.Values, names ...string) (url.Values, error) {
+	if err := reserved(field, params, names...); err != nil {
+		return nil, err
+	}
+	asked := make(url.Values, len(params)+12)
+	for name, values := range params {
+		given := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
+		if len(given) > 1 && name != "resource" {
+			return nil, &ConfigError{field, "gives " + name + " more than once (RFC 6749 §3.1)"}
+		}
+		for _, value := range given {
+			if reason := wrongParam(name, value); reason != "" {
+				return nil, &ConfigError{field, reason}
+			}
+		}
+		if len(given) > 0 {
+			asked[name] = given
+		}
+	}
+	return asked, nil
+}
+
+// wrongParam says what is wrong with a parameter; "" if nothing is, as far as is known here.
+func wrongParam(name, value string) string {
+	switch name {
+	case "resource":
+		return wrongResource(value)
+	case "authorization_details":
+		return wrongDetails(value)
+	case "response_mode":
+		if value != "query" && value != "form_post" {
+			return "asks for a response_mode that is not received; use query or form_post"
+		}
+	}
+	return ""
+}
+
+// wrongResource holds a resource against RFC 8707 §2. It is sent byte for byte.
+func wrongResource(resource string) string {
+	u, err := url.Parse(resource)
+	if err != nil || !u.IsAbs() || strings.Contains(resource, "#") {
+		return fmt.Sprintf("names the resource %q, which is not an absolute URI without a fragment (RFC 8707 §2)", withoutUser(resource))
+	}
+	return ""
+}
+
+// wrongDetails holds authorization_details against RFC 9396 §2.
+func wrongDetails(details string) string {
+	const reason = "holds authorization_details that are not a JSON array of objects with a type each (RFC 9396 §2)"
+	var all []struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal([]byte(details), &all) != nil || len(all) == 0 {
+		return reason
+	}
+	for _, one := range all {
+		if one.Type == "" {
+			return reason
+		}
+	}
+	return ""
+}
+
+// target is the resource that the session is for, "" if none; an error where it cannot be asked for.
+func (s *Session) target() (string, error) {
+	resource, _ := split(s.resource)
+	if resource == "" {
+		return "", nil
+	}
+	if reason := wrongResource(resource); reason != "" {
+		return "", &ConfigError{"Session.Resource", reason}
+	}
+	return resource, nil
+}

@@ -1,0 +1,38 @@
+package client
+
+import (
+	"context"
+	"net/url"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/authserver"
+)
+
+// defaultPushed is how long a pushed request is taken to be good where the server does not say (RFC 9126 §2.2: between 5
+// and 600 seconds).
+const defaultPushed = time.Minute
+
+// push hands p's authorization request over to the server, where it neither meets the person's browser nor grows too long
+// for an address (RFC 9126). It is done wherever the metadata names an endpoint: that says that it works, and a
+// failure is not got round by sending the same openly.
+func (s *Session) push(ctx context.Context, server *authserver.Client, m *authserver.Metadata, p *Pending, form url.Values) error {
+	p.again = func(ctx context.Context) (string, time.Duration, error) {
+		ctx, cancel := context.WithTimeout(ctx, spendLimit)
+		defer cancel()
+		pushed, err := server.Push(ctx, m.PushEndpoint, form)
+		if err != nil {
+			return "", 0, err
+		}
+		address, err := withQuery(m.AuthorizationEndpoint, url.Values{
+			"client_id": {s.client.config.ClientID}, "request_uri": {pushed.RequestURI},
+		})
+		life := pushed.Lifetime
+		if life == 0 {
+			life = defaultPushed
+		}
+		return address, life, err
+	}
+	var err error
+	p.URL, p.life, err = p.again(ctx)
+	return err
+}
