@@ -78,6 +78,19 @@ mutants: ## break the engine on purpose, in one way after the other, and see whe
 soak-processes: provision ## the eight processes of internal/e2e/fleet, for a minute instead of ten seconds a cell
 	EVERGRANT_E2E=1 EVERGRANT_SOAK=60 go test -C internal/e2e -race -v -timeout=30m -run '^TestFleet$$' ./fleet
 
+.PHONY: windows
+windows: ## the file and keychain stores as Windows programs, under Wine (Debian; root or sudo)
+	$(call part,windows,internal/e2e/windows.sh)
+
+.PHONY: bench-stores
+bench-stores: provision ## Load and Swap of every store beside what it cannot do without, as docs/stores.md
+	EVERGRANT_E2E=1 EVERGRANT_BENCH="$(CURDIR)/docs/stores.md" go test -C internal/bench -count=1 -v -timeout=10m -run '^TestStores$$' ./stores
+
+GRANTS := 1000000
+.PHONY: scale
+scale: provision ## a million grants (GRANTS) in PostgreSQL and Redis, and eight processes that renew a tenth of them
+	EVERGRANT_E2E=1 EVERGRANT_SCALE=$(GRANTS) go test -C internal/bench -count=1 -v -timeout=2h -run '^TestScale$$' ./scale
+
 .PHONY: api
 api: ## rewrite the golden files of the exported API
 	go test ./internal/house -run '^TestExportedAPI$$' -update
