@@ -49,7 +49,7 @@ func TestBrokenStores(t *testing.T) {
 	for _, f := range flaws {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			broken, skipped := storetest.Broken(t, f.open, 2*time.Second)
+			broken, skipped := storetest.Broken(t, f.open, 3*time.Second)
 			require.Subset(t, append(several[:5:5], abilities...), skipped)
 			require.Equal(t, f.clause, without(broken, f.clause))
 		})
@@ -211,14 +211,13 @@ func returnsOwn(_ testing.TB, a *altered) {
 // isMixed tells the values of the row that is written while contexts end and processes die.
 func isMixed(value []byte) bool { return len(value) > 1000 && bytes.Count(value[:9], []byte("-")) > 0 }
 
-// cutOff takes a moment, and reports whether ctx ends meanwhile.
+// cutOff takes a moment, and reports whether ctx has ended by then.
 func cutOff(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
-		return true
-	case <-time.After(2 * time.Millisecond):
-		return false
+	case <-time.After(10 * time.Millisecond):
 	}
+	return ctx.Err() != nil
 }
 
 // endsIf makes a SwapUntil that takes some times for past ones.

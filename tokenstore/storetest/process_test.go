@@ -91,7 +91,7 @@ var sharedFlaws = []sharedFlaw{
 // invite gives death an opportunity where it is dealt out.
 func invite(value []byte) {
 	if isMixed(value) {
-		time.Sleep(30 * time.Millisecond)
+		time.Sleep(60 * time.Millisecond)
 	}
 }
 
@@ -132,14 +132,14 @@ func remembers(_ testing.TB, _ *disk, a *altered) {
 		version tokenstore.Version
 		err     error
 	}
-	var mu sync.Mutex
+	lock := within(make(chan struct{}, 1))
 	known := make(map[string]seen)
 	a.load = func(ctx context.Context, key string) ([]byte, tokenstore.Version, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if ctx.Err() != nil {
-			return nil, "", ctx.Err()
+		release, err := lock(ctx)
+		if err != nil {
+			return nil, "", err
 		}
+		defer release()
 		s, ok := known[key]
 		if !ok {
 			s.value, s.version, s.err = a.honest.Load(ctx, key)
@@ -150,8 +150,11 @@ func remembers(_ testing.TB, _ *disk, a *altered) {
 		return slices.Clone(s.value), s.version, s.err
 	}
 	a.until = func(ctx context.Context, key string, old tokenstore.Version, value []byte, until time.Time) (tokenstore.Version, error) {
-		mu.Lock()
-		defer mu.Unlock()
+		release, err := lock(ctx)
+		if err != nil {
+			return "", err
+		}
+		defer release()
 		version, err := a.honest.SwapUntil(ctx, key, old, value, until)
 		if err == nil {
 			delete(known, key)
@@ -196,7 +199,7 @@ func TestBrokenSharedStores(t *testing.T) {
 	for _, f := range sharedFlaws {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			broken, skipped := storetest.Broken(t, f.open, 2*time.Second)
+			broken, skipped := storetest.Broken(t, f.open, 3*time.Second)
 			require.Empty(t, skipped)
 			require.Equal(t, f.clause, without(broken, f.clause))
 		})

@@ -192,14 +192,19 @@ func (t *trial) survives() error {
 		return err
 	}
 	last := 0
-	for range 3 {
+	var began time.Time
+	for n := range 4 {
 		written, err := p.answer(t.ctx)
 		if err != nil {
 			return err
 		}
-		last = written.Count
+		if last = written.Count; n == 0 {
+			began = time.Now()
+		}
 	}
-	time.AfterFunc(mathrand.N(30*time.Millisecond), func() { _ = p.cmd.Process.Kill() })
+	// Any moment of the next three writes will do.
+	moment := mathrand.N(max(time.Since(began), time.Millisecond))
+	time.AfterFunc(moment, func() { _ = p.cmd.Process.Kill() })
 	for written := range p.answers {
 		if written.Failed != "" {
 			return errors.New("in the other process: " + written.Failed)

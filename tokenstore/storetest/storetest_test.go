@@ -2,6 +2,7 @@ package storetest_test
 
 import (
 	"context"
+	"flag"
 	"iter"
 	"os"
 	"sync"
@@ -16,7 +17,10 @@ import (
 	"github.com/evergrant/evergrant/tokenstore/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // most of a broken store's time is waited; the command line may say otherwise
+	goleak.VerifyTestMain(m)
+}
 
 // complete is a store with every ability.
 type complete interface {
@@ -62,6 +66,7 @@ type plain struct{ tokenstore.Store }
 
 // A second Run of the same test is told from the first, and a child goes no further.
 func TestRunTwice(t *testing.T) {
+	t.Parallel()
 	for range 2 {
 		storetest.Run(t, func(t testing.TB) tokenstore.Store { return newDisk(storetest.Place(t)) })
 	}
@@ -72,6 +77,7 @@ func TestRunTwice(t *testing.T) {
 
 // The example keeps what its words promise.
 func TestShelf(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t testing.TB) tokenstore.Store { return shelf{storetest.Place(t)} })
 }
 
