@@ -139,7 +139,7 @@ func TestIDTokenThatIsNotThisLogins(t *testing.T) {
 				require.Error(t, alice.Finish(t.Context(), p, back))
 				_, err := alice.Token(t.Context())
 				require.ErrorIs(t, err, client.ErrLoginRequired)
-				require.Len(t, s.Revocations(), 1, "what nobody will use is taken back")
+				require.Len(t, s.Revocations(), 2, "what nobody will use is taken back")
 			})
 		})
 	}

@@ -131,7 +131,7 @@ func TestEveryTokenRequestAuthenticates(t *testing.T) {
 			require.Equal(t, "https://as.test", claims["aud"], "the issuer, at every endpoint")
 		}
 		require.Equal(t, []string{
-			"/token authorization_code", "/device ", "/token urn:ietf:params:oauth:grant-type:device_code", "/token refresh_token", "/revoke ",
+			"/token authorization_code", "/device ", "/token urn:ietf:params:oauth:grant-type:device_code", "/token refresh_token", "/revoke ", "/revoke ",
 		}, asks)
 	})
 }

@@ -23,6 +23,7 @@ import (
 type desk struct {
 	metadata map[string]any
 	answer   func(n int, form url.Values) (status int, body string) // of the n-th POST, from 1; nil: tokens
+	busyFor  string                                                 // Retry-After of what answer gives
 
 	mu       sync.Mutex
 	requests []letter // guarded by mu
@@ -66,7 +67,11 @@ func (d *desk) RoundTrip(req *http.Request) (*http.Response, error) {
 	d.mu.Unlock()
 	if d.answer != nil {
 		if status, text := d.answer(n, form); status != 0 {
-			return answer(status, nil, text), nil
+			header := http.Header{}
+			if d.busyFor != "" {
+				header.Set("Retry-After", d.busyFor)
+			}
+			return answer(status, header, text), nil
 		}
 	}
 	return answer(http.StatusOK, nil, fmt.Sprintf(`{"access_token":"AT%d","token_type":"Bearer","expires_in":3600}`, n)), nil

@@ -260,8 +260,10 @@ func TestR9449_5_1(t *testing.T) {
 		inTime(t, func(t *testing.T, p *possession) {
 			c := p.client(nil)
 			require.NoError(t, p.login(c).Logout(t.Context()))
-			require.Len(t, p.seen("/revoke"), 1)
-			require.Empty(t, p.seen("/revoke")[0].proofs)
+			require.NotEmpty(t, p.seen("/revoke"))
+			for _, seen := range p.seen("/revoke") {
+				require.Empty(t, seen.proofs)
+			}
 		})
 	})
 }

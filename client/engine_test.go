@@ -377,7 +377,7 @@ func TestD5_LoginDoesNotUndoALogout(t *testing.T) {
 		p1.swaps(func(_ []byte, apply func() (tokenstore.Version, error)) (tokenstore.Version, error) {
 			_, err := apply()
 			require.NoError(t, err)
-			w.as.Fail("/revoke", clienttest.Fault{Status: 503})
+			w.as.Fail("/revoke", clienttest.Fault{Status: 500})
 			require.Error(t, p2.alice().Logout(t.Context()))
 			return "", errDisk
 		})
@@ -425,8 +425,9 @@ func TestD7_RenewalOutdoneByALoginRevokesNothing_ByALogoutItDoes(t *testing.T) {
 				if logout {
 					require.NoError(t, p2.alice().Logout(t.Context()))
 					require.ErrorIs(t, (<-first).err, client.ErrLoginRequired)
-					require.Len(t, w.as.Revocations(), 2)
+					require.Len(t, w.as.Revocations(), 3)
 					require.Equal(t, "RT2", w.as.Revocations()[1].Token)
+					require.Equal(t, "AT2", w.as.Revocations()[2].Token)
 					return
 				}
 				require.NoError(t, p2.login())

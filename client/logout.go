@@ -9,7 +9,8 @@ import (
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
-// Logout revokes the session's grant at the server (RFC 7009) and deletes it from the store. It
+// Logout revokes the session's grant at the server (RFC 7009), the refresh token first and then the access tokens of all
+// resources, and deletes it from the store. It
 // deletes even if revoking fails, and then says so: the error wraps the reason (errors.ErrUnsupported
 // where the server has no revocation endpoint) and the session is logged out all the same. A grant
 // that somebody logs in meanwhile is left alone. Without a grant there is nothing to do.

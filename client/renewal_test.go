@@ -443,7 +443,7 @@ func TestLogoutWinsOverARenewalUnderWay(t *testing.T) {
 		synctest.Wait()
 		require.NoError(t, open(t, s.config(store)).Session("alice").Logout(t.Context()))
 		require.ErrorIs(t, <-renewed, client.ErrLoginRequired)
-		require.Equal(t, []string{"RT1", "RT2"}, s.revoked)
+		require.Equal(t, []string{"RT1", "RT2", "AT2"}, s.revoked)
 		_, _, err := store.Load(t.Context(), tokenstore.Key("https://as.test/token", "app", "alice"))
 		require.ErrorIs(t, err, tokenstore.ErrNotFound)
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
@@ -147,7 +148,8 @@ func (c *Client) revokeSoon(ctx context.Context, r *record.Record) error {
 	return c.revoke(ctx, r)
 }
 
-// revoke takes the grant of r back (RFC 7009): by its refresh token, else by its access tokens.
+// revoke takes the grant of r back (RFC 7009): its refresh token, and then the access tokens, which not every server
+// ends along with it (§2.1). What becomes of these is no matter once the refresh token is gone: they end by themselves.
 func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 	server, metadata, err := c.authServer(ctx)
 	if err != nil {
@@ -157,17 +159,40 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 		return fmt.Errorf("the server has no revocation endpoint: %w", errors.ErrUnsupported)
 	}
 	server = c.forRevocation(server, metadata)
+	var refusal error
 	if r.RefreshToken != "" {
-		return server.Revoke(ctx, metadata.RevocationEndpoint, secret.New(r.RefreshToken), "refresh_token")
-	}
-	var errs []error
-	for _, a := range r.Access {
-		if a.Token == "" {
-			continue // discarded
+		refusal = c.revokeToken(ctx, server, metadata, r.RefreshToken, "refresh_token")
+		if f, _ := errors.AsType[*authserver.Failure](refusal); f != nil && f.Code != "unsupported_token_type" {
+			return refusal
 		}
-		errs = append(errs, server.Revoke(ctx, metadata.RevocationEndpoint, secret.New(a.Token), "access_token"))
+	}
+	errs := []error{refusal}
+	now := c.serverTime(c.machine.Now().Wall)
+	for _, a := range r.Access {
+		if a.Token == "" || !a.Expiry.IsZero() && a.Expiry.Before(now) {
+			continue // discarded, or over
+		}
+		errs = append(errs, c.revokeToken(ctx, server, metadata, a.Token, "access_token"))
+	}
+	if r.RefreshToken != "" && refusal == nil {
+		return nil
 	}
 	return errors.Join(errs...)
+}
+
+// revokeToken revokes one token, which lives on while the server is too busy to look (RFC 7009 §2.2.1): it is asked once
+// more when it says so, if that is in time.
+func (c *Client) revokeToken(ctx context.Context, server *authserver.Client, m *authserver.Metadata, token, hint string) error {
+	err := server.Revoke(ctx, m.RevocationEndpoint, secret.New(token), hint)
+	f, _ := errors.AsType[*authserver.Failure](err)
+	if f == nil || f.Status != http.StatusServiceUnavailable {
+		return err
+	}
+	wait := max(f.RetryAfter, time.Second)
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= wait || sleep(ctx, wait) != nil {
+		return err
+	}
+	return server.Revoke(ctx, m.RevocationEndpoint, secret.New(token), hint)
 }
 
 // keep saves what a renewal has brought and publishes it. If the store fails, the tokens are kept

@@ -107,7 +107,9 @@ func TestAPersonTakesTheGrantBack(t *testing.T) {
 			}
 			var asked []string
 			for _, r := range p.Revocations() {
-				asked = append(asked, r.Presented)
+				if r.Hint == "refresh_token" {
+					asked = append(asked, r.Presented)
+				}
 			}
 			require.Equal(t, revoked, asked)
 			require.Zero(t, p.Stats().Live.RefreshTokens)
@@ -119,9 +121,10 @@ func TestAPersonTakesTheGrantBack(t *testing.T) {
 			s.Dismiss()
 			require.Nil(t, s.stored(), "the grant was resurrected")
 
+			before := len(p.Revocations())
 			s.SignIn()
 			s.requireAlive(s.hire(0))
-			require.Len(t, p.Revocations(), len(revoked))
+			require.Len(t, p.Revocations(), before)
 		})
 	}
 }

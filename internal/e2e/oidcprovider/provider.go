@@ -172,6 +172,7 @@ func (p *Provider) Log() []TokenRequest {
 type Revocation struct {
 	Time      time.Time `json:"time"`      // when it came in
 	Presented string    `json:"presented"` // the token sent, named as in the ledger
+	Hint      string    `json:"hint"`      // token_type_hint
 	Status    int       `json:"status"`    // 200 for a token that is not known, too
 }
 

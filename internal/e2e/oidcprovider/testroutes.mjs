@@ -93,7 +93,7 @@ export function testRoutes(provider, store, config) {
   async function revocation(ctx, next) {
     const time = new Date();
     await next();
-    revocations.push({ time, presented: hash(ctx.oidc?.params?.token), status: ctx.status });
+    revocations.push({ time, presented: hash(ctx.oidc?.params?.token), hint: ctx.oidc?.params?.token_type_hint, status: ctx.status });
   }
 
   function entry(ctx, at) {
