@@ -398,6 +398,16 @@ func TestAGrantOfBeforeIsBoundByItsNextRenewal(t *testing.T) {
 				require.Len(t, p.seen("/things"), 1, "the Bearer token was not used")
 				require.Equal(t, "DPoP", p.seen("/things")[0].scheme)
 				require.Equal(t, p.seen("/things")[0].key, p.record().DPoP.Thumbprint)
+
+				alice = p.client(func(c *client.Config) { c.DPoP = &client.DPoP{Key: &client.Key{Signer: newP256(t)}} }).Session("alice")
+				if _, err := alice.Renew(t.Context(), nil); key != nil {
+					var failed *client.Error
+					require.ErrorAs(t, err, &failed)
+					require.Equal(t, "other key", failed.Cause, "by now it is bound")
+				} else {
+					require.NoError(t, err, "by the key in its record")
+					require.Equal(t, 200, p.get(alice))
+				}
 			})
 		})
 	}
@@ -767,6 +777,26 @@ func TestR9449_10_1(t *testing.T) {
 			require.Equal(t, "Config.DPoP.Key", field.Field)
 			require.Empty(t, p.seen("/token"))
 		})
+	})
+}
+
+func TestR9449_10_1_1(t *testing.T) {
+	inTime(t, func(t *testing.T, p *possession) {
+		own := newP256(t)
+		var pushed url.Values
+		endpoint := p.as.Handle("https://par.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = r.ParseForm()
+			pushed = r.PostForm
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprint(w, `{"request_uri":"urn:example:1","expires_in":60}`)
+		}))
+		p.as.Policy.Metadata = map[string]any{"pushed_authorization_request_endpoint": endpoint + "/par"}
+		c := p.client(func(c *client.Config) { c.DPoP = &client.DPoP{Key: &client.Key{Signer: own}} })
+		pending, err := c.Session("alice").Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		require.Equal(t, []string{thumbprint(t, own)}, pushed["dpop_jkt"])
+		require.NotContains(t, pending.URL, "dpop_jkt")
+		require.Empty(t, p.seen("/par")[0].proofs, "one of both ways is enough, and then they cannot disagree")
 	})
 }
 
