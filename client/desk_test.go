@@ -23,6 +23,7 @@ import (
 type desk struct {
 	metadata map[string]any
 	answer   func(n int, form url.Values) (status int, body string) // of the n-th POST, from 1; nil: tokens
+	absent   bool                                                   // there is no metadata
 	busyFor  string                                                 // Retry-After of what answer gives
 
 	mu       sync.Mutex
@@ -48,6 +49,9 @@ func newDesk(methods ...string) *desk {
 }
 
 func (d *desk) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method == http.MethodGet && d.absent {
+		return answer(http.StatusNotFound, nil, ""), nil
+	}
 	if req.Method == http.MethodGet {
 		data, err := json.Marshal(d.metadata)
 		return answer(http.StatusOK, nil, string(data)), err
