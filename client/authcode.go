@@ -52,6 +52,7 @@ type Pending struct {
 	nonce       secret.String
 	redirectURL string
 	replace     bool
+	asked       string        // what the id token has to answer to, form-encoded; see authentication
 	thumbprint  string        // of the key that the tokens are to be bound to; empty: none
 	key         secret.String // the private one; empty: the program has it
 
@@ -153,7 +154,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	}
 	return &loggedIn{
 		answer: answer, sent: sent, scopes: s.client.config.Scopes, resource: p.resource,
-		nonce: p.nonce.Reveal(), replace: p.replace, binding: binding,
+		nonce: p.nonce.Reveal(), asked: p.asked, replace: p.replace, binding: binding,
 	}, nil
 }
 
@@ -229,7 +230,7 @@ type pendingText struct {
 	URL, Session, State, Verifier, Nonce, RedirectURL string
 	Replace                                           bool
 	Thumbprint, Key                                   string `json:",omitempty"` // of DPoP
-	Issuer, Resource                                  string `json:",omitempty"`
+	Issuer, Resource, Asked                           string `json:",omitempty"`
 }
 
 // MarshalText implements encoding.TextMarshaler. The text is secret.
@@ -237,7 +238,7 @@ func (p Pending) MarshalText() ([]byte, error) {
 	data, err := json.Marshal(pendingText{
 		URL: p.URL, Session: p.session, State: p.state.Reveal(), Verifier: p.verifier.Reveal(), Nonce: p.nonce.Reveal(),
 		RedirectURL: p.redirectURL, Replace: p.replace, Thumbprint: p.thumbprint, Key: p.key.Reveal(),
-		Issuer: p.issuer, Resource: p.resource,
+		Issuer: p.issuer, Resource: p.resource, Asked: p.asked,
 	})
 	if err != nil {
 		return nil, err
@@ -258,7 +259,7 @@ func (p *Pending) UnmarshalText(text []byte) error {
 	*p = Pending{
 		URL: t.URL, session: t.Session, state: secret.New(t.State), verifier: secret.New(t.Verifier), nonce: secret.New(t.Nonce),
 		redirectURL: t.RedirectURL, replace: t.Replace, thumbprint: t.Thumbprint, key: secret.New(t.Key),
-		issuer: t.Issuer, resource: t.Resource,
+		issuer: t.Issuer, resource: t.Resource, asked: t.Asked,
 	}
 	return nil
 }

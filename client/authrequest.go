@@ -54,6 +54,7 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 	if binding != nil {
 		p.thumbprint, p.key = binding.Thumbprint, secret.New(string(binding.Key))
 	}
+	p.asked = authentication(asked)
 	if s.client.wantsConsent(flow.Params) {
 		asked.Set("prompt", "consent")
 	}

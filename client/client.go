@@ -41,6 +41,7 @@ type Client struct {
 	thumbprint string // of Config.ClientCertificate; "": none
 
 	metadata metadataCache
+	keys     keyCache // that the issuer signs with
 	proofs   proofs
 	skew     atomic.Int64 // nanoseconds that the server's clock is ahead of ours
 	tasks    tasks
@@ -91,7 +92,7 @@ func New(config Config) (*Client, error) {
 	}
 	c.prepareDPoP(config.DPoP)
 	c.config.DPoP = nil
-	c.metadata.flight = make(chan struct{}, 1)
+	c.metadata.flight, c.keys.flight = make(chan struct{}, 1), make(chan struct{}, 1)
 	c.tasks.start()
 	c.deaf = func() {}
 	if store, ok := c.store.(tokenstore.Notifier); ok && c.config.OnEvent != nil {

@@ -57,6 +57,9 @@
 //	ErrClosed                   the Client was closed: make another one
 //	ErrOtherSubject             somebody else logged in than the grant in the store is of: set Replace in
 //	                            the flow if that is meant, or use another key
+//	ErrIDToken                  an id token, or what goes with it, is not good, or there is none: nothing was
+//	                            saved, nothing can be said of the person
+//	ErrAuthentication           the person has not authenticated as was asked for by acr_values or max_age
 //	ErrPending                  a callback does not belong to the login it was brought to: begin anew
 //	transport.ErrRejected       from Renew only: a resource server rejects even fresh tokens; requests get
 //	                            that server's answer instead. Ask whoever runs it
@@ -89,8 +92,12 @@
 // With [Config.DPoP] tokens are bound to a key (RFC 9449), and of no use without it; SECURITY.md says what
 // that protects against.
 //
-// An id token is checked for issuer, audience, nonce and subject. Its signature is not looked at: it
-// comes from the token endpoint itself, over TLS (OpenID Connect Core §3.1.3.7).
+// An id token is checked as OpenID Connect Core §3.1.3.7 says: signature, issuer, audience, authorized party, times, nonce,
+// at_hash and what was asked of the authentication. The keys are those of the issuer's jwks_uri alone; the algorithm is one
+// that its metadata offers. Where Config.Endpoint stands without an Issuer no keys are known, and the TLS of the token
+// endpoint vouches for the signature (rule 6). Other audiences beside this client are accepted from an issuer that names this client as
+// the authorized party. Times may be a minute off the server's clock. A refresh whose id token is not good is a
+// good refresh: the event "id token refused" tells of it.
 //
 // # Compatibility
 //

@@ -25,7 +25,8 @@ var (
 // values that were sent are cut out of the server's words. Use errors.Is with ErrLoginRequired,
 // ErrClosed, ErrOtherSubject, context.Canceled or a store's errors to branch.
 type Error struct {
-	// Op is what was being done: "adopt", "close", "discover", "list", "login", "logout", "prove", "renew", "save", "status".
+	// Op is what was being done: "adopt", "claims", "close", "discover", "end session", "list", "login",
+	// "logout", "prove", "renew", "save", "status", "userinfo".
 	Op string
 	// Issuer is the issuer, or the token endpoint where no issuer is known.
 	Issuer string

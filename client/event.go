@@ -23,6 +23,9 @@ import (
 //	failed          a renewal has failed; Err says how. Requests go on while the access token lasts
 //	save failed     new tokens could not be saved: they are kept in memory and saved again
 //	saved           they are in the store after all, or outdone by what has happened to it since
+//	id token refused
+//	                an id token that came with the tokens of a renewal, or of Adopt, is not good, as Err says: the tokens
+//	                are used, and Session.Claims stays as it was
 //	store           the store has something to tell its operator, in Reason: see tokenstore.Notifier
 //	login required  the session is of no use until a person logs in; Err says why. Told once for each resource
 type Event struct {

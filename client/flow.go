@@ -22,6 +22,7 @@ type loggedIn struct {
 	sent    time.Time       // when the token request was sent, by the local wall clock
 	scopes  []string        // the scopes asked for: granted, unless the answer says otherwise
 	nonce   string          // that the id token must carry; empty: none was asked for
+	asked   string          // of how the person authenticates; see authentication
 	replace bool            // another subject may take the place of the stored one
 	binding *record.Binding // the key that the tokens are to be bound to; nil: none
 	// resource is what the access token is for (RFC 8707); empty: nothing in particular

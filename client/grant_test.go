@@ -489,13 +489,14 @@ func TestExchangeForASubjectWithoutAGrant(t *testing.T) {
 // An id token that a session has is exchanged as such.
 func TestExchangeOfAnIDToken(t *testing.T) {
 	person := newDesk()
+	id := signedBy(t, newKey(t), map[string]any{"iss": "https://as.test", "aud": "app/1", "sub": "alice", "iat": time.Now().Unix(), "exp": time.Now().Unix() + 60})
 	person.answer = func(int, url.Values) (int, string) {
-		return 200, `{"access_token":"AT","token_type":"Bearer","expires_in":3600,"id_token":"a.b.c"}`
+		return 200, `{"access_token":"AT","token_type":"Bearer","expires_in":3600,"id_token":"` + id + `"}`
 	}
 	alice := person.session(t, nil)
 	d := exchangeDesk(accessType)
 	token(t, open(t, d.config(func(c *client.Config) {
 		c.Grant = client.TokenExchange{Subject: func(string) transport.Source { return alice }, SubjectType: "id_token"}
 	})).Session(""))
-	require.Equal(t, "a.b.c", d.letters()[0].form.Get("subject_token"))
+	require.Equal(t, id, d.letters()[0].form.Get("subject_token"))
 }

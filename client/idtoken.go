@@ -1,20 +1,56 @@
 package client
 
 import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/jws"
+	"github.com/evergrant/evergrant/internal/record"
 )
 
-// idClaims are the claims of an id token that a login is checked by.
+var (
+	// ErrIDToken says that an id token cannot be trusted (OpenID Connect Core §3.1.3.7), or that there is none where one
+	// is needed. A login that ends so has saved nothing, and its tokens were revoked.
+	ErrIDToken = errors.New("the id token is not good")
+
+	// ErrAuthentication says that the person has not authenticated as AuthCode.Params asked for by acr_values, max_age or
+	// claims (OpenID Connect Core §3.1.3.7, rules 12 and 13). Nothing was saved. Ask again, with prompt=login perhaps.
+	ErrAuthentication = errors.New("the person has not authenticated as was asked for")
+)
+
+const (
+	// idLeeway is how far the times of an id token may be off the server's clock as it is known here.
+	idLeeway = time.Minute
+	// keysWithin is for how long a login tries to fetch the keys that its id token is to be checked with.
+	keysWithin = 10 * time.Second
+)
+
+// idClaims are the claims of an id token that it is checked by (OpenID Connect Core §2).
 type idClaims struct {
-	Issuer   string   `json:"iss"`
-	Subject  string   `json:"sub"`
-	Audience audience `json:"aud"`
-	Nonce    string   `json:"nonce"`
+	Issuer          string   `json:"iss"`
+	Subject         string   `json:"sub"`
+	Audience        audience `json:"aud"`
+	AuthorizedParty string   `json:"azp"`
+	IssuedAt        *float64 `json:"iat"`
+	Nonce           string   `json:"nonce"`
+	AuthTime        *float64 `json:"auth_time"`
+	ACR             string   `json:"acr"`
+	AccessTokenHash string   `json:"at_hash"`
 }
 
 // audience is one string or several (RFC 7519 §4.1.3).
@@ -30,42 +66,333 @@ func (a *audience) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*[]string)(a))
 }
 
-// parseIDToken reads the claims. The signature is not looked at: the token came from the token
-// endpoint over TLS, which vouches for it (OpenID Connect Core §3.1.3.7, rule 6).
-func parseIDToken(raw string) (idClaims, error) {
-	var claims idClaims
+// payload is what is in a JWS, unverified. Its errors quote nothing.
+func payload(raw string) ([]byte, error) {
 	parts := strings.Split(raw, ".")
-	if len(parts) != 3 {
-		return claims, errors.New("the id token is not a JWS")
+	if len(parts) == 3 {
+		if data, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
+			return data, nil
+		}
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err == nil {
-		err = json.Unmarshal(payload, &claims)
-	}
-	if err != nil {
-		return claims, errors.New("the id token cannot be read") // the cause may quote it
-	}
-	return claims, nil
+	return nil, errors.New("it is not a JWS")
 }
 
-// checkIDToken checks that the id token of a login is for this client, from this issuer, and
-// answers this login (OpenID Connect Core §3.1.3.7). A login without an id token has no subject.
-func (c *Client) checkIDToken(raw, nonce string) (idClaims, error) {
-	if raw == "" {
+// parseIDToken reads claims and verifies nothing.
+func parseIDToken(raw string) (idClaims, error) {
+	var claims idClaims
+	data, err := payload(raw)
+	if err == nil && json.Unmarshal(data, &claims) != nil {
+		err = errors.New("its claims cannot be read") // the cause may quote them
+	}
+	return claims, err
+}
+
+// idRules are what one id token is held against, beside what all are.
+type idRules struct {
+	nonce       string     // sent with the authorization request; empty: none was
+	accessToken string     // that came with it; empty: it did not come with one
+	asked       url.Values // how the person was to authenticate; see authentication
+	old         *idClaims  // of the same grant, as far as known, at a refresh; nil: a login
+	adopted     bool       // it may have expired since
+}
+
+// checkLogin checks the id token that a login has brought. One that was asked for has to be there, unless the server has
+// granted less. Keys that cannot be had at the moment are waited for, for a while: the person is there now.
+func (c *Client) checkLogin(ctx context.Context, fresh *record.Record, got *loggedIn) (idClaims, error) {
+	if fresh.IDToken == "" {
+		if slices.Contains(fresh.Scopes, "openid") {
+			return idClaims{}, fmt.Errorf("%w: the server has sent none, although the scope openid was granted; remove openid from Config.Scopes if the server is no OpenID provider", ErrIDToken)
+		}
 		return idClaims{}, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, keysWithin)
+	defer cancel()
+	m, err := c.metadata.get(ctx, c)
+	if err != nil {
+		return idClaims{}, err
+	}
+	rules := idRules{nonce: got.nonce, accessToken: got.answer.AccessToken.Reveal()}
+	if rules.asked, err = url.ParseQuery(got.asked); err != nil {
+		return idClaims{}, err
+	}
+	for pause := retryFirst; ; pause *= 2 {
+		claims, err := c.checkIDToken(fresh.IDToken, m, rules, func(again bool) (jws.KeySet, error) { return c.keys.get(ctx, c, m.KeysURI, again) })
+		if _, failed := errors.AsType[*keysError](err); !failed || sleep(ctx, c.jitter(pause)) != nil {
+			return claims, err
+		}
+	}
+}
+
+// hasAdopted reports whether the store holds what fresh was adopted from.
+func (s *Session) hasAdopted(ctx context.Context, fresh *record.Record) bool {
+	st, err := s.load(ctx)
+	return err == nil && st.record != nil && st.record.Adopted == fresh.Adopted
+}
+
+// checkAdopted leaves out the id token of an adopted token if it is not good, or cannot be checked: nobody else vouches for it. Without a
+// jwks_uri the program does.
+func (s *Session) checkAdopted(ctx context.Context, fresh *record.Record) {
+	ctx, cancel := context.WithTimeout(ctx, keysWithin)
+	defer cancel()
+	m, err := s.client.metadata.get(ctx, s.client)
+	if err == nil {
+		_, err = s.client.checkIDToken(fresh.IDToken, m, idRules{old: new(idClaims), adopted: true},
+			func(again bool) (jws.KeySet, error) { return s.client.keys.get(ctx, s.client, m.KeysURI, again) })
+	}
+	if err == nil {
+		return
+	}
+	fresh.IDToken, fresh.Subject = "", ""
+	s.happened(Event{Kind: "id token refused", Reason: "the token was adopted without it", Err: s.client.fail("adopt", s.key, err)})
+}
+
+// prepareKeys fetches the keys that an id token of the refresh will be checked with, if there will be one.
+func (r *renewal) prepareKeys(ctx context.Context, m *authserver.Metadata, rec *record.Record) {
+	if r.client.config.Grant == nil && (rec.IDToken != "" || slices.Contains(r.client.config.Scopes, "openid")) {
+		r.client.keys.prepare(ctx, r.client, m.KeysURI)
+	}
+}
+
+// renewedIDToken puts the id token of a refresh into won, or the one before it, when there is no new one or it is not good: the
+// tokens that came with it are used and saved all the same. Nothing is fetched for it, because between the answer and the
+// save a refresh token is in memory only. The error says that the server now speaks of another person, whose access token
+// won does not have then.
+func (r *renewal) renewedIDToken(m *authserver.Metadata, old *record.Record, won *received, a *authserver.Answer) {
+	if r.client.config.Grant != nil || a.IDToken.IsEmpty() {
+		return
+	}
+	known := idClaims{Subject: old.Subject}
+	if before, err := parseIDToken(old.IDToken); err == nil {
+		known = before
+	}
+	claims, err := r.client.checkIDToken(won.record.IDToken, m, idRules{accessToken: a.AccessToken.Reveal(), old: &known},
+		func(again bool) (jws.KeySet, error) { return r.client.keys.atHand(r.client, m.KeysURI, again) })
+	if err == nil {
+		won.record.Subject = claims.Subject
+		return
+	}
+	won.record.IDToken = old.IDToken
+	if errors.Is(err, ErrOtherSubject) {
+		won.record.Access[r.resource].Token, won.unusable = "", err
+		return
+	}
+	r.happened(Event{
+		Kind: "id token refused", Reason: "the tokens that came with it are good; the claims stay those known before",
+		Attempt: r.flight.attempts, Duration: r.lasted(), Generation: won.record.Generation, Err: r.client.fail("renew", r.key, err),
+	})
+}
+
+// checkIDToken checks an id token as OpenID Connect Core §3.1.3.7 says, and §12.2 for one of a refresh.
+func (c *Client) checkIDToken(raw string, m *authserver.Metadata, rules idRules, fetch func(again bool) (jws.KeySet, error)) (idClaims, error) {
 	claims, err := parseIDToken(raw)
+	if err == nil {
+		err = c.verify(raw, claims, m, rules, fetch)
+	}
+	if _, failed := errors.AsType[*keysError](err); failed {
+		return claims, err
+	}
+	if err == nil {
+		err = c.judge(raw, claims, rules)
+	}
+	if err != nil {
+		return claims, fmt.Errorf("%w: %w", ErrIDToken, err)
+	}
+	return claims, c.checkAuthentication(claims, rules)
+}
+
+// verify checks signature, issuer, audience and expiry. What is wrong is told in words of our own: go-oidc's quote the
+// token.
+func (c *Client) verify(raw string, claims idClaims, m *authserver.Metadata, rules idRules, fetch func(again bool) (jws.KeySet, error)) error {
+	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.IDTokenAlgorithms), fetch: fetch}
+	_, err := oidc.NewVerifier(m.Issuer, keys, &oidc.Config{
+		ClientID: c.config.ClientID, SupportedSigningAlgs: keys.allowed, SkipIssuerCheck: m.Issuer == "", SkipExpiryCheck: rules.adopted,
+		// The first instant at which a token has expired counts as expired.
+		Now: func() time.Time { return c.serverNow().Add(time.Nanosecond - idLeeway) },
+	}).Verify(context.Background(), raw)
+	_, expired := errors.AsType[*oidc.TokenExpiredError](err)
+	switch {
+	case err == nil:
+		return nil
+	case keys.err != nil:
+		return keys.err
+	case expired:
+		return errors.New("it has expired; check this machine's clock")
+	case m.Issuer != "" && claims.Issuer != m.Issuer:
+		return fmt.Errorf("it is from another issuer than %q", m.Issuer)
+	case !slices.Contains(claims.Audience, c.config.ClientID):
+		return errors.New("it is for another client")
+	}
+	return fmt.Errorf("it is malformed, not valid yet, or its algorithm is none of those that this client and the server's metadata allow: %s", strings.Join(keys.allowed, ", "))
+}
+
+// judge checks what go-oidc leaves to its callers.
+func (c *Client) judge(raw string, claims idClaims, rules idRules) error {
+	switch azp := claims.AuthorizedParty; {
+	case claims.Subject == "" || len(claims.Subject) > 255:
+		return errors.New("it names no subject")
+	case azp != "" && azp != c.config.ClientID:
+		return errors.New("it was issued to another client (azp)")
+	case azp == "" && len(claims.Audience) > 1:
+		return errors.New("it is for others, too, and does not say that it was issued to this client (azp)")
+	case claims.IssuedAt == nil || when(*claims.IssuedAt).After(c.serverNow().Add(idLeeway)):
+		return errors.New("it is from the future; check this machine's clock")
+	}
+	if err := checkTokenHash(raw, claims, rules.accessToken); err != nil {
+		return err
+	}
+	if rules.old != nil {
+		return claims.continues(rules.old)
+	}
+	if !same(claims.Nonce, rules.nonce) {
+		return errors.New("it answers another login: its nonce differs")
+	}
+	return nil
+}
+
+// continues checks an id token of a refresh against the one before it (OpenID Connect Core §12.2). Where that is not
+// known, there may be a subject only.
+func (claims idClaims) continues(old *idClaims) error {
+	switch {
+	case old.Subject != "" && claims.Subject != old.Subject:
+		return fmt.Errorf("the refresh has brought somebody else's tokens: %w", ErrOtherSubject)
+	case old.Issuer == "":
+		return nil
+	case claims.Issuer != old.Issuer:
+		return errors.New("it is from another issuer than the one before")
+	case claims.Nonce != "" && !same(claims.Nonce, old.Nonce):
+		return errors.New("it answers another login: its nonce differs")
+	}
+	return nil
+}
+
+// checkTokenHash checks at_hash, where there is one, against the access token (OpenID Connect Core §3.1.3.8).
+func checkTokenHash(raw string, claims idClaims, accessToken string) error {
+	if claims.AccessTokenHash == "" || accessToken == "" {
+		return nil
+	}
+	algorithm, err := jws.Algorithm(raw, slices.Concat(jws.Algorithms, hmacs))
+	if err != nil {
+		return err
+	}
+	var sum hash.Hash
+	switch {
+	case strings.HasSuffix(algorithm, "256"):
+		sum = sha256.New()
+	case strings.HasSuffix(algorithm, "384"):
+		sum = sha512.New384()
+	default: // also of Ed25519
+		sum = sha512.New()
+	}
+	sum.Write([]byte(accessToken))
+	half := sum.Sum(nil)[:sum.Size()/2]
+	if !same(claims.AccessTokenHash, base64.RawURLEncoding.EncodeToString(half)) {
+		return errors.New("it came with another access token: its at_hash differs")
+	}
+	return nil
+}
+
+// authentication are those parameters of an authorization request that say how the person is to authenticate, form-encoded: an
+// id token has to answer to them.
+func authentication(asked url.Values) string {
+	kept := url.Values{}
+	for _, name := range []string{"acr_values", "max_age", "claims"} {
+		if asked.Has(name) {
+			kept[name] = asked[name]
+		}
+	}
+	return kept.Encode()
+}
+
+// checkAuthentication holds a login against what was asked for: acr_values and max_age, and acr and auth_time as essential
+// members of claims (OpenID Connect Core §5.5.1). acr_values is a wish by the letter; who sends it wants it kept.
+func (c *Client) checkAuthentication(claims idClaims, rules idRules) error {
+	var wanted struct {
+		IDToken map[string]*struct {
+			Essential bool     `json:"essential"`
+			Value     string   `json:"value"`
+			Values    []string `json:"values"`
+		} `json:"id_token"`
+	}
+	_ = json.Unmarshal([]byte(rules.asked.Get("claims")), &wanted) // the server has read it
+	contexts := strings.Fields(rules.asked.Get("acr_values"))
+	if acr := wanted.IDToken["acr"]; acr != nil && acr.Essential {
+		contexts = append(acr.Values, acr.Value)
+	}
+	if len(contexts) > 0 && (claims.ACR == "" || !slices.Contains(contexts, claims.ACR)) {
+		return fmt.Errorf("%w: acr is none of those wanted", ErrAuthentication)
+	}
+	at := wanted.IDToken["auth_time"]
+	age, err := strconv.Atoi(rules.asked.Get("max_age"))
+	limited := err == nil
+	switch {
+	case claims.AuthTime == nil && (limited || at != nil && at.Essential):
+		return fmt.Errorf("%w: auth_time is missing", ErrAuthentication)
+	case limited && c.serverNow().Sub(when(*claims.AuthTime)) > time.Duration(age)*time.Second+idLeeway:
+		return fmt.Errorf("%w: that was longer ago than max_age", ErrAuthentication)
+	}
+	return nil
+}
+
+// hmacs are the algorithms whose key is the client secret.
+var hmacs = []string{"HS256", "HS384", "HS512"}
+
+// algorithms are those that may have signed for this client: of those that the server's metadata offers, if it says so, and
+// never by the token's own word alone. An HMAC is no signature where the client secret is none, or too short (OpenID Connect
+// Core §10.1, §16.19).
+func (c *Client) algorithms(offered []string) []string {
+	able := slices.Clone(jws.Algorithms)
+	for _, name := range hmacs {
+		if _, err := authserver.HMAC(c.secret.Reveal(), []string{name}); err == nil && c.config.AuthMethod != string(authserver.MethodNone) {
+			able = append(able, name)
+		}
+	}
+	if len(offered) > 0 {
+		able = slices.DeleteFunc(able, func(name string) bool { return !slices.Contains(offered, name) })
+	}
+	return able
+}
+
+// signatures is go-oidc's view of what checks the signature of a JWS.
+type signatures struct {
+	client  *Client
+	keysURI string // empty: none is known
+	allowed []string
+	fetch   func(again bool) (jws.KeySet, error)
+	err     error // the last one, which go-oidc does not wrap
+}
+
+var _ oidc.KeySet = (*signatures)(nil)
+
+// VerifySignature implements oidc.KeySet. Without a jwks_uri the TLS of the token endpoint vouches for what came from there
+// (OpenID Connect Core §3.1.3.7, rule 6); an HMAC is checked all the same.
+func (s *signatures) VerifySignature(_ context.Context, raw string) (payload []byte, err error) {
+	defer func() { s.err = err }()
+	algorithm, err := jws.Algorithm(raw, s.allowed)
 	switch {
 	case err != nil:
-		return claims, err
-	case c.config.Issuer != "" && claims.Issuer != c.config.Issuer:
-		return claims, fmt.Errorf("the id token is from another issuer than %q", c.config.Issuer)
-	case !slices.Contains(claims.Audience, c.config.ClientID):
-		return claims, errors.New("the id token is for another client")
-	case claims.Subject == "":
-		return claims, errors.New("the id token names no subject")
-	case nonce != "" && claims.Nonce != nonce:
-		return claims, errors.New("the id token answers another login: its nonce differs")
+		return nil, err
+	case slices.Contains(hmacs, algorithm):
+		return jws.VerifyHMAC(raw, s.client.secret.Reveal(), s.allowed)
+	case s.keysURI == "":
+		return jws.Unverified(raw, s.allowed)
 	}
-	return claims, nil
+	for _, again := range []bool{false, true} {
+		var keys jws.KeySet
+		if keys, err = s.fetch(again); err != nil {
+			return nil, err
+		}
+		if payload, err = keys.Verify(raw, s.allowed); !errors.Is(err, jws.ErrUnknownKey) {
+			break
+		}
+	}
+	return payload, err
 }
+
+// serverNow is the server's clock, as far as its answers have told.
+func (c *Client) serverNow() time.Time { return c.serverTime(c.machine.Now().Wall) }
+
+// when reads a NumericDate (RFC 7519 §2).
+func when(seconds float64) time.Time { return time.UnixMilli(int64(seconds * 1000)) }
+
+// same compares without telling by its time where two differ (OpenID Connect Core §16.12).
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -23,7 +23,7 @@ func (s *Session) saveLogin(ctx context.Context, got *loggedIn) error {
 		return err
 	}
 	fresh.DPoP = boundBy(got.binding, got.answer)
-	claims, err := s.client.checkIDToken(fresh.IDToken, got.nonce)
+	claims, err := s.client.checkLogin(ctx, fresh, got)
 	if err != nil {
 		s.client.revokeDropped(ctx, fresh)
 		return err
@@ -47,6 +47,9 @@ func (s *Session) Adopt(ctx context.Context, t *oauth2.Token) error {
 	if err == nil {
 		fresh := s.client.adopted(t)
 		fresh.DPoP = binding
+		if fresh.IDToken != "" && !s.hasAdopted(ctx, fresh) {
+			s.checkAdopted(ctx, fresh)
+		}
 		err = s.saveGrant(ctx, fresh, true)
 	}
 	if err != nil {

@@ -108,6 +108,7 @@ func (r *renewal) round(ctx context.Context) error {
 			return err // nothing was asked of this server, and whoever gives the tokens remembers its own failures
 		}
 	}
+	r.prepareKeys(ctx, metadata, st.record)
 	l, err := r.takeLease(ctx, st)
 	if err != nil {
 		return r.failed(st, err)
@@ -241,7 +242,9 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 		stop()
 		if err == nil {
 			r.client.noticeDate(answer.Date)
-			return &received{r.client.receive(old, answer, r.resource, l.number, l.sentAt()), r.resource}, nil
+			won := &received{record: r.client.receive(old, answer, r.resource, l.number, l.sentAt()), resource: r.resource}
+			r.renewedIDToken(metadata, old, won, answer)
+			return won, nil
 		}
 		if l.isLost() { // not by err: a transport may put an error of its own over that of check
 			return nil, r.release(ctx, l, errAgain, nil)

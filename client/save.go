@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ const (
 type received struct {
 	record   *record.Record
 	resource string
+	unusable error // why the access token was discarded, where the reason is not errUnbound
 }
 
 // receive is old with what the server answered: a new generation. What the answer omits stays
@@ -90,6 +92,7 @@ func merge(stored *record.Record, got *received, owner string) *record.Record {
 		merged.Lease, merged.Unanswered = nil, time.Time{} // a mark was there before the lease
 	}
 	merged.DPoP = won.DPoP // with the tokens that are bound to it
+	merged.Subject = won.Subject
 	merged.RefreshToken, merged.IDToken, merged.Scopes, merged.Extra = won.RefreshToken, won.IDToken, won.Scopes, won.Extra
 	merged.Access = maps.Clone(stored.Access)
 	if merged.Access == nil {
@@ -213,7 +216,7 @@ func (r *renewal) keep(ctx context.Context, l *lease, won *received) error {
 	r.renewed(l, won)
 	p := r.client.publish(saved.record, r.resource)
 	if p == nil {
-		return r.failed(saved, errUnbound)
+		return r.failed(saved, cmp.Or(won.unusable, errUnbound))
 	}
 	if p.unusable.hasCome(r.client.machine.Now()) && !l.known().record.Unanswered.IsZero() {
 		return errAgain // what the lost answer gave has ended; its refresh token gives another
@@ -276,7 +279,7 @@ func (r *renewal) keepUnsaved(ctx context.Context, l *lease, won *received, err 
 	}
 	p := r.client.publish(won.record, r.resource)
 	if p == nil {
-		return r.failed(l.known(), errUnbound)
+		return r.failed(l.known(), cmp.Or(won.unusable, errUnbound))
 	}
 	if !r.publish(p) {
 		return errAgain

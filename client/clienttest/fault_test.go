@@ -195,7 +195,7 @@ func TestFailNamesAnEndpoint(t *testing.T) {
 	s.Fail("token", clienttest.Fault{})
 	require.True(t, told.failed)
 	told.failed = false
-	for _, endpoint := range strings.Fields("/authorize /token /revoke /device_authorization /.well-known/openid-configuration /.well-known/oauth-authorization-server") {
+	for _, endpoint := range strings.Fields("/authorize /token /revoke /device_authorization /jwks /.well-known/openid-configuration /.well-known/oauth-authorization-server") {
 		s.Fail(endpoint, clienttest.Fault{})
 	}
 	require.False(t, told.failed)

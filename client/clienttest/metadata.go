@@ -1,14 +1,12 @@
 package clienttest
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/evergrant/evergrant/internal/jws"
 )
 
 // oauthPath comes before the issuer's own path (RFC 8414 section 3.1), openIDPath after it (OpenID Connect
@@ -34,6 +32,7 @@ func (s *Server) metadataLocked() map[string]any {
 		"authorization_endpoint":                         s.Issuer + "/authorize",
 		"token_endpoint":                                 s.Issuer + "/token",
 		"revocation_endpoint":                            s.Issuer + "/revoke",
+		"jwks_uri":                                       s.Issuer + "/jwks",
 		"device_authorization_endpoint":                  s.Issuer + "/device_authorization",
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query"},
@@ -43,7 +42,7 @@ func (s *Server) metadataLocked() map[string]any {
 		"code_challenge_methods_supported":               []string{"S256"},
 		"authorization_response_iss_parameter_supported": true,
 		"subject_types_supported":                        []string{"public"},
-		"id_token_signing_alg_values_supported":          []string{"HS256"},
+		"id_token_signing_alg_values_supported":          []string{"ES256"},
 	}
 	if s.Policy.Scopes != nil {
 		members["scopes_supported"] = s.Policy.Scopes
@@ -55,8 +54,16 @@ func (s *Server) metadataLocked() map[string]any {
 	return members
 }
 
-// idTokenLocked makes an id token (OpenID Connect Core section 2), signed with the client's secret; for a public
-// client with a key that nobody knows.
+// serveKeys gives the key that id tokens are signed with (RFC 7517 section 5).
+func (s *Server) serveKeys(w http.ResponseWriter, _ *http.Request, _ *Request) {
+	public, err := s.signer.Public()
+	if err != nil {
+		panic(fmt.Errorf("clienttest: the key of id tokens: %w", err))
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"keys": []json.RawMessage{public}})
+}
+
+// idTokenLocked makes an id token (OpenID Connect Core section 2).
 func (s *Server) idTokenLocked(f *family, nonce string) string {
 	now := time.Now()
 	claims := map[string]any{
@@ -70,20 +77,9 @@ func (s *Server) idTokenLocked(f *family, nonce string) string {
 		claims["nonce"] = nonce
 	}
 	override(claims, s.Policy.Claims)
-	key := f.client.secret
-	if key == "" {
-		key = rand.Text()
-	}
-	signed := segment(map[string]any{"alg": "HS256", "typ": "JWT"}) + "." + segment(claims)
-	mac := hmac.New(sha256.New, []byte(key))
-	mac.Write([]byte(signed))
-	return signed + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-func segment(members map[string]any) string {
-	text, err := json.Marshal(members)
+	signed, err := s.signer.Sign(jws.Header{Algorithm: "ES256", Type: "JWT"}, claims)
 	if err != nil {
-		panic(fmt.Errorf("clienttest: a part of an id token is not JSON: %w", err))
+		panic(fmt.Errorf("clienttest: the id token cannot be signed: %w", err))
 	}
-	return base64.RawURLEncoding.EncodeToString(text)
+	return signed
 }

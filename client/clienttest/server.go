@@ -3,6 +3,9 @@ package clienttest
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/internal/jws"
 )
 
 // Server is an authorization server. It is an http.Handler too, to be mounted elsewhere.
@@ -41,6 +46,7 @@ type Server struct {
 	refresh   map[string]*refreshToken
 	access    map[string]*accessToken
 	proofs    map[string]bool               // by jti: those seen
+	signer    *jws.Key                      // of id tokens
 	numbers   struct{ refresh, access int } // of the newest token
 	faults    map[string][]Fault            // by path
 	ledger    []*Request
@@ -68,6 +74,13 @@ func New(t testing.TB) *Server {
 		access:   map[string]*accessToken{},
 		proofs:   map[string]bool{},
 		faults:   map[string][]Fault{},
+	}
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err == nil {
+		s.signer, err = jws.NewKey(private, "key 1")
+	}
+	if err != nil {
+		t.Fatalf("clienttest: there is no key to sign id tokens with: %v", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.Register(appID, appSecret, "client_secret_basic", appRedirect, appWeb)
@@ -158,6 +171,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serve = s.serveRevoke
 	case "/device_authorization":
 		serve = s.serveDevice
+	case "/jwks":
+		serve = s.serveKeys
 	case s.metadataPath(), openIDPath:
 		serve = s.serveMetadata
 	default:

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -32,6 +31,8 @@ type Metadata struct {
 	PushEndpoint                string   `json:"pushed_authorization_request_endpoint"`
 	PushRequired                bool     `json:"require_pushed_authorization_requests"`
 
+	OpenID
+
 	// MTLS are the endpoints to be used with a client certificate (RFC 8705 §5).
 	MTLS Aliases `json:"mtls_endpoint_aliases"`
 
@@ -53,6 +54,7 @@ type Aliases struct {
 	DeviceAuthorizationEndpoint string `json:"device_authorization_endpoint"`
 	RevocationEndpoint          string `json:"revocation_endpoint"`
 	PushEndpoint                string `json:"pushed_authorization_request_endpoint"`
+	UserInfoEndpoint            string `json:"userinfo_endpoint"`
 }
 
 // WithAliases is m with its mtls_endpoint_aliases in place of the endpoints.
@@ -62,6 +64,7 @@ func (m *Metadata) WithAliases() *Metadata {
 	moved.DeviceAuthorizationEndpoint = cmp.Or(m.MTLS.DeviceAuthorizationEndpoint, m.DeviceAuthorizationEndpoint)
 	moved.RevocationEndpoint = cmp.Or(m.MTLS.RevocationEndpoint, m.RevocationEndpoint)
 	moved.PushEndpoint = cmp.Or(m.MTLS.PushEndpoint, m.PushEndpoint)
+	moved.UserInfoEndpoint = cmp.Or(m.MTLS.UserInfoEndpoint, m.UserInfoEndpoint)
 	return &moved
 }
 
@@ -156,35 +159,17 @@ func wellKnown(issuer *url.URL) []string {
 	return append(addresses, origin+path+"/.well-known/openid-configuration")
 }
 
-// fetch gets one document. There is no secret in the request, so it follows a few redirects, to
-// addresses that are as safe: some servers move it by a slash. The issuer inside the document decides.
+// fetch gets one document. The issuer inside it decides whether it counts. Errors quote nothing of it.
 func fetch(ctx context.Context, hc *http.Client, address string, loopback bool) (*Metadata, error) {
-	follower := *hc
-	follower.CheckRedirect = func(req *http.Request, via []*http.Request) error {
-		if len(via) > 3 {
-			return errors.New("too many redirects")
-		}
-		return checkEndpoint(req.URL.String(), loopback)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	body, header, err := get(ctx, hc, address, loopback)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", userAgent)
-	resp, err := follower.Do(req)
-	if err != nil {
-		return nil, &Failure{Outcome: NotProcessed, Err: scrubber{}.error(err)}
+	m := new(Metadata)
+	if json.Unmarshal(body, m) != nil {
+		return nil, errors.New("the document is not a JSON object of the right form")
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, &Failure{Outcome: NotProcessed, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header), Date: date(resp.Header)}
-	}
-	m, err := readMetadata(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	m.Life = life(resp.Header)
+	m.Life = life(header)
 	return m, nil
 }
 
@@ -205,22 +190,6 @@ func life(h http.Header) time.Duration {
 	return min(max(said, shortestLife), longestLife)
 }
 
-// readMetadata reads a document. Its errors quote nothing of it.
-func readMetadata(body io.Reader) (*Metadata, error) {
-	data, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
-	if err != nil {
-		return nil, &Failure{Outcome: NotProcessed, Status: http.StatusOK, Err: scrubber{}.error(err)}
-	}
-	if len(data) > maxAnswer {
-		return nil, fmt.Errorf("the document is longer than %d bytes", maxAnswer)
-	}
-	m := new(Metadata)
-	if json.Unmarshal(data, m) != nil {
-		return nil, errors.New("the document is not a JSON object of the right form")
-	}
-	return m, nil
-}
-
 // check holds a document against the issuer it was asked for: by code points, without any normalization (RFC 8414
 // §3.3, §4). Another spelling is another issuer, also for the iss of id tokens and of authorization responses.
 func (m *Metadata) check(issuer string, u *url.URL) error {
@@ -236,10 +205,14 @@ func (m *Metadata) check(issuer string, u *url.URL) error {
 		{"device_authorization_endpoint", m.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint", m.RevocationEndpoint},
 		{"pushed_authorization_request_endpoint", m.PushEndpoint},
+		{"jwks_uri", m.KeysURI},
+		{"userinfo_endpoint", m.UserInfoEndpoint},
+		{"end_session_endpoint", m.EndSessionEndpoint},
 		{"token_endpoint alias for mutual TLS", m.MTLS.TokenEndpoint},
 		{"device_authorization_endpoint alias for mutual TLS", m.MTLS.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint alias for mutual TLS", m.MTLS.RevocationEndpoint},
 		{"pushed_authorization_request_endpoint alias for mutual TLS", m.MTLS.PushEndpoint},
+		{"userinfo_endpoint alias for mutual TLS", m.MTLS.UserInfoEndpoint},
 	} {
 		if e.address == "" {
 			continue
