@@ -1,0 +1,253 @@
+package client_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/tokenstore"
+)
+
+// publisher answers for an issuer, and counts how often its document is asked for.
+type publisher struct {
+	t *testing.T
+
+	mu       sync.Mutex
+	document map[string]any // guarded by mu
+	control  string         // Cache-Control; guarded by mu
+	failing  bool           // the document cannot be had; guarded by mu
+	gone     bool           // nothing is at the token endpoint of before; guarded by mu
+	slow     time.Duration  // guarded by mu
+	asked    int            // guarded by mu
+	posts    []string       // guarded by mu
+}
+
+func newPublisher(t *testing.T) *publisher {
+	return &publisher{t: t, document: map[string]any{"issuer": "https://as.test", "token_endpoint": "https://as.test/token"}}
+}
+
+func (r *publisher) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.mu.Lock()
+	slow := r.slow
+	r.mu.Unlock()
+	time.Sleep(slow)
+	if req.Body != nil {
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			return nil, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if req.Method == http.MethodPost {
+		r.posts = append(r.posts, req.URL.String())
+		if r.gone && req.URL.String() == "https://as.test/token" {
+			return answer(http.StatusNotFound, nil, ""), nil
+		}
+		return answer(http.StatusOK, nil, fmt.Sprintf(`{"access_token":"AT%d","token_type":"Bearer","expires_in":60}`, len(r.posts))), nil
+	}
+	if !strings.HasSuffix(req.URL.Path, "/.well-known/oauth-authorization-server") {
+		return answer(http.StatusNotFound, nil, ""), nil
+	}
+	r.asked++
+	if r.failing {
+		return nil, errReset
+	}
+	data, err := json.Marshal(r.document)
+	return answer(http.StatusOK, http.Header{"Cache-Control": {r.control}}, string(data)), err
+}
+
+func (r *publisher) change(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
+func (r *publisher) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked
+}
+
+func (r *publisher) client(store tokenstore.Store, set func(*client.Config)) *client.Client {
+	c := client.Config{Issuer: "https://as.test", ClientID: "app", Store: store, AuthServerClient: &http.Client{Transport: r}}
+	if set != nil {
+		set(&c)
+	}
+	return open(r.t, c)
+}
+
+// renewing runs f in a bubble with a session whose every use is a renewal.
+func renewing(t *testing.T, f func(t *testing.T, r *publisher, renew func() error)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newPublisher(t)
+		s := r.client(nil, nil).Session("alice")
+		require.NoError(t, s.Adopt(t.Context(), &oauth2.Token{RefreshToken: "RT"}))
+		f(t, r, func() error { _, err := s.Renew(t.Context(), nil); return err })
+	})
+}
+
+// Metadata is kept within bounds, asked for again when an endpoint fails, and never dropped for want of news.
+func TestR8414_3_2_2(t *testing.T) {
+	t.Run("asked for once in its life", func(t *testing.T) {
+		renewing(t, func(t *testing.T, r *publisher, renew func() error) {
+			r.change(func() { r.control = "max-age=1800" })
+			for range 29 {
+				require.NoError(t, renew())
+				time.Sleep(time.Minute)
+			}
+			require.Equal(t, 1, r.count())
+			time.Sleep(2 * time.Minute)
+			require.NoError(t, renew())
+			require.Equal(t, 2, r.count())
+		})
+	})
+	t.Run("what was known holds while the issuer cannot be asked, which it is not all the time", func(t *testing.T) {
+		renewing(t, func(t *testing.T, r *publisher, renew func() error) {
+			require.NoError(t, renew())
+			r.change(func() { r.failing = true })
+			time.Sleep(2 * time.Hour)
+			for range 50 {
+				require.NoError(t, renew())
+				time.Sleep(time.Second)
+			}
+			require.Equal(t, 2, r.count())
+			r.change(func() { r.failing, r.document["token_endpoint"] = false, "https://as.test/moved" })
+			time.Sleep(time.Minute)
+			require.NoError(t, renew())
+			require.Equal(t, "https://as.test/moved", r.posts[len(r.posts)-1])
+		})
+	})
+	t.Run("asked for again when an endpoint is gone", func(t *testing.T) {
+		renewing(t, func(t *testing.T, r *publisher, renew func() error) {
+			require.NoError(t, renew())
+			time.Sleep(2 * time.Minute)
+			r.change(func() { r.gone, r.document["token_endpoint"] = true, "https://elsewhere.test/token" })
+			require.Error(t, renew())
+			time.Sleep(time.Minute)
+			require.NoError(t, renew())
+			require.Equal(t, []string{"https://as.test/token", "https://as.test/token", "https://elsewhere.test/token"}, r.posts)
+		})
+	})
+	t.Run("not more than once a minute", func(t *testing.T) {
+		renewing(t, func(t *testing.T, r *publisher, renew func() error) {
+			r.change(func() { r.gone = true })
+			for range 600 {
+				require.Error(t, renew())
+				time.Sleep(time.Second)
+			}
+			require.LessOrEqual(t, r.count(), 10)
+			require.GreaterOrEqual(t, r.count(), 5)
+		})
+	})
+}
+
+// One failure is everybody's who has waited for it (I12).
+func TestFailureToDiscoverIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newPublisher(t)
+		r.failing, r.slow = true, time.Second
+		c := r.client(nil, func(c *client.Config) { c.Grant = client.ClientCredentials{}; c.ClientSecret = "s" })
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				_, err := c.Session(fmt.Sprint(i)).Token(t.Context())
+				if e, ok := errors.AsType[*client.Error](err); !ok || e.Op != "discover" {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		wg.Wait()
+		require.Less(t, time.Since(began), 10*time.Second)
+		require.LessOrEqual(t, r.count(), 2)
+		r.change(func() { r.failing = false })
+		time.Sleep(time.Minute)
+		_, err := c.Session("0").Token(t.Context())
+		require.NoError(t, err, "it is not remembered for ever")
+	})
+}
+
+// Shows R8414-5-1: where Config.Endpoint says it all, an issuer may have no metadata; one that cannot be asked may not.
+func TestIssuerWithoutMetadata(t *testing.T) {
+	given := func(c *client.Config) { c.Endpoint.TokenURL = "https://as.test/token" }
+	for name, c := range map[string]struct {
+		absent bool
+		set    func(*client.Config)
+		want   bool
+	}{
+		"given":                     {true, given, true},
+		"not given":                 {true, nil, false},
+		"given, but it is not seen": {false, given, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk()
+			d.absent = c.absent
+			transport := http.RoundTripper(d)
+			if !c.absent {
+				r := newPublisher(t)
+				r.failing = true
+				transport = r
+			}
+			s := open(t, d.config(func(config *client.Config) {
+				config.AuthServerClient = &http.Client{Transport: transport}
+				if c.set != nil {
+					c.set(config)
+				}
+			})).Session("alice")
+			require.NoError(t, s.Adopt(t.Context(), &oauth2.Token{RefreshToken: "RT"}))
+			_, err := s.Token(t.Context())
+			require.Equal(t, c.want, err == nil, "%v", err)
+		})
+	}
+}
+
+// Shows R6749-10.4-1, MCP26-BIND-1, R6749-2.2-1: a stored refresh token stays with the issuer that gave it.
+func TestChangedIssuerNeverGetsAStoredRefreshToken(t *testing.T) {
+	store := tokenstore.NewMemory()
+	one := newPublisher(t)
+	s := one.client(store, nil).Session("alice")
+	require.NoError(t, s.Adopt(t.Context(), &oauth2.Token{RefreshToken: "RT"}))
+	for name, set := range map[string]func(*client.Config){
+		"another issuer":             func(c *client.Config) { c.Issuer = "https://evil.test" },
+		"a token endpoint alone":     func(c *client.Config) { c.Issuer, c.Endpoint.TokenURL = "", "https://evil.test/token" },
+		"another spelling":           func(c *client.Config) { c.Issuer = "https://as.test/" },
+		"another client of the same": func(c *client.Config) { c.ClientID = "other" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			evil := newPublisher(t)
+			c := evil.client(store, set)
+			evil.document["issuer"] = "https://evil.test"
+			_, err := c.Session("alice").Token(t.Context())
+			require.ErrorIs(t, err, client.ErrLoginRequired)
+			require.Empty(t, evil.posts)
+		})
+	}
+	t.Run("a document that turns into another issuer's", func(t *testing.T) { // MCP26-META-1
+		synctest.Test(t, func(t *testing.T) {
+			r := newPublisher(t)
+			s := r.client(nil, nil).Session("alice")
+			require.NoError(t, s.Adopt(t.Context(), &oauth2.Token{RefreshToken: "RT"}))
+			token(t, s)
+			r.change(func() {
+				r.document = map[string]any{"issuer": "https://evil.test", "token_endpoint": "https://evil.test/token"}
+			})
+			time.Sleep(2 * time.Hour)
+			token(t, s)
+			require.Equal(t, []string{"https://as.test/token", "https://as.test/token"}, r.posts)
+		})
+	})
+	require.NotEmpty(t, token(t, s))
+	require.Equal(t, []string{"https://as.test/token"}, one.posts)
+}
