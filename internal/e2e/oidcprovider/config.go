@@ -28,6 +28,8 @@ type Config struct {
 	// TLS has the provider speak https under a certificate of an authority of its own (Provider.CA), and take client
 	// certificates (RFC 8705) at other addresses, which its metadata names as mtls_endpoint_aliases.
 	TLS bool
+	// OwnKeys has it sign with keys of its own, new at every start, of every type that id tokens are signed with.
+	OwnKeys bool
 	// Clients are registered beside those that every provider knows, by the names of RFC 7591.
 	Clients []map[string]any
 	// Features go to oidc-provider as they stand, by its names: {"dPoP": {"enabled": false}}. DPoP and pushed
@@ -97,6 +99,7 @@ func (c Config) input(a *authority) any {
 		"issuer":             c.Issuer,
 		"dpopBound":          c.DPoPBound,
 		"dpopNonces":         c.DPoPNonces,
+		"ownKeys":            c.OwnKeys,
 		"features":           features,
 		"clients":            registered,
 		"tls":                a.pem(),

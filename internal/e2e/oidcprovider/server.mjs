@@ -1,6 +1,6 @@
 // A certified OpenID provider on loopback, for tests. It reads one JSON object (see config.go) as the first line of its
 // standard input, prints {"issuer", "address", "mtls"} when it is ready, and ends when its standard input does.
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createServer as createTLSServer } from 'node:https';
@@ -30,6 +30,11 @@ const issuer = config.issuer || `${tls ? 'https' : 'http'}://${address}`;
 const mtlsServer = tls && createTLSServer({ ...tls, requestCert: true, rejectUnauthorized: false });
 const mtls = mtlsServer && await listen(mtlsServer);
 
+// By default all providers sign with the same well-known key.
+const keys = () => [['rsa', { modulusLength: 2048 }], ['ec', { namedCurve: 'P-256' }], ['ec', { namedCurve: 'P-384' }], ['ed25519']]
+  .map(([type, options]) => generateKeyPairSync(type, options).privateKey.export({ format: 'jwk' }));
+const algorithms = ['RS256', 'PS256', 'PS384', 'ES256', 'ES384', 'EdDSA', 'HS256'];
+
 const store = new Map();
 const lifetime = () => config.accessTokenSeconds; // a test may change it
 
@@ -41,6 +46,10 @@ const provider = new Provider(issuer, {
     'client_secret_basic', 'client_secret_jwt', 'client_secret_post', 'private_key_jwt', 'none',
     ...(mtls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
   ],
+  ...(config.ownKeys && {
+    jwks: { keys: keys() },
+    enabledJWA: { idTokenSigningAlgValues: algorithms, userinfoSigningAlgValues: algorithms },
+  }),
   clockTolerance: 0, // by default an expired token stays good for 15 s
   cookies: { keys: [randomBytes(16).toString('hex')] },
   scopes: ['openid', 'offline_access', 'api:read', 'api:write'],
@@ -62,6 +71,7 @@ const provider = new Provider(issuer, {
     revocation: { enabled: true },
     introspection: { enabled: true },
     userinfo: { enabled: true },
+    jwtUserinfo: { enabled: true },
     clientCredentials: { enabled: true },
     registration: { enabled: config.registration },
     ...(mtls && { mTLS }),
