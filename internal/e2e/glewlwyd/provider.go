@@ -8,6 +8,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,15 +160,32 @@ func (p *Provider) follow(address string) *url.URL {
 // DestroyAccessToken revokes an access token of the client Web (RFC 7009). That leaves its refresh token alone here.
 func (p *Provider) DestroyAccessToken(token string) {
 	p.t.Helper()
-	req, err := http.NewRequest(http.MethodPost, p.Issuer+"/revoke", bytes.NewBufferString(
-		url.Values{"token": {token}, "token_type_hint": {"access_token"}}.Encode()))
+	p.about(token, "/revoke")
+}
+
+// RequireActive wants a token of the client Web to be active, as introspection (RFC 7662) tells.
+func (p *Provider) RequireActive(token string) {
+	p.t.Helper()
+	var said struct{ Active bool }
+	require.NoError(p.t, json.Unmarshal(p.about(token, "/introspect"), &said))
+	require.True(p.t, said.Active)
+}
+
+// about posts an access token to an endpoint in the name of the client Web.
+func (p *Provider) about(token, endpoint string) []byte {
+	p.t.Helper()
+	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
+	req, err := http.NewRequest(http.MethodPost, p.Issuer+endpoint, strings.NewReader(form.Encode()))
 	require.NoError(p.t, err)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(Web, Secret)
 	resp, err := p.person.Do(req)
 	require.NoError(p.t, err)
-	require.NoError(p.t, resp.Body.Close())
+	defer resp.Body.Close()
 	require.Equal(p.t, http.StatusOK, resp.StatusCode)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(p.t, err)
+	return body
 }
 
 // setUp waits for the provider and tells it, by its administrator's API, about everything.

@@ -4,10 +4,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"testing"
+	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
 
@@ -65,4 +69,32 @@ func TestWhatSetsItApart(t *testing.T) {
 	require.True(t, ok, "%v", err)
 	require.Equal(t, http.StatusBadRequest, refusal.Response.StatusCode)
 	require.Empty(t, refusal.Body)
+}
+
+// TestWhomAssertionsAreFor: the token endpoint, as OpenID Connect Core says (section 9), and not the issuer.
+func TestWhomAssertionsAreFor(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	p := glewlwyd.Start(t, key.Public())
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "key 1"}}, nil)
+	require.NoError(t, err)
+	for audience, status := range map[string]int{p.Issuer + "/token": http.StatusOK, p.Issuer: http.StatusForbidden} {
+		claims, err := json.Marshal(map[string]any{
+			"iss": glewlwyd.Keyed, "sub": glewlwyd.Keyed, "aud": audience, "jti": rand.Text(),
+			"iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+		})
+		require.NoError(t, err)
+		signed, err := signer.Sign(claims)
+		require.NoError(t, err)
+		assertion, err := signed.CompactSerialize()
+		require.NoError(t, err)
+		resp, err := http.PostForm(p.Issuer+"/token", url.Values{
+			"grant_type": {"client_credentials"}, "scope": {glewlwyd.Scope}, "client_id": {glewlwyd.Keyed}, "client_assertion": {assertion},
+			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+		})
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, status, resp.StatusCode, audience)
+	}
 }

@@ -62,7 +62,8 @@ def name(token):
 
 def authorize(request):
     """The authorization endpoint, for whoever login_hint names: they are signed in and consent."""
-    request.user, _ = get_user_model().objects.get_or_create(username=request.GET["login_hint"])
+    request.user, _ = get_user_model().objects.get_or_create(
+        username=request.GET["login_hint"], defaults={"last_login": datetime.now(timezone.utc)})
     return views.AuthorizationView.as_view()(request)
 
 
@@ -87,7 +88,7 @@ def token(request):
 def api(request):
     valid, grant = get_oauthlib_core().verify_request(request, scopes=[])
     if valid:
-        return JsonResponse({"sub": grant.user.username})
+        return JsonResponse({"sub": grant.user and grant.user.username})
     response = JsonResponse({"error": "invalid_token"}, status=401)
     response["WWW-Authenticate"] = 'Bearer error="invalid_token"'
     return response

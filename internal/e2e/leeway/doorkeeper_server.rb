@@ -40,7 +40,7 @@ class ApiController < ActionController::API
   before_action :doorkeeper_authorize!
 
   def show
-    render json: { sub: Account.find(doorkeeper_token.resource_owner_id).name }
+    render json: { sub: Account.find_by(id: doorkeeper_token.resource_owner_id)&.name }
   end
 end
 

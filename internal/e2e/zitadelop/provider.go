@@ -23,8 +23,12 @@ const (
 	Native   = "native" // public: code, refresh; redirects to Callback, on any port
 	Web      = "web"    // Secret by client_secret_basic: code, refresh; redirects to Callback as it stands
 	Device   = "device" // Secret by client_secret_basic: device
+	Keyed    = "keyed"  // private_key_jwt by a key that Trust names: code, refresh; redirects to Callback as it stands
 	Secret   = "web-secret"
 	Callback = "http://localhost/callback"
+
+	Service       = "sid1" // ServiceSecret by client_secret_basic: client credentials
+	ServiceSecret = "verysecret"
 )
 
 // The provider's only account that tests use.
@@ -56,6 +60,7 @@ func Start(t testing.TB, life time.Duration) *Provider {
 		Native: storage.NativeClient(Native, Callback),
 		Web:    storage.WebClient(Web, Secret, Callback),
 		Device: storage.DeviceClient(Device, Secret),
+		Keyed:  storage.WebClient(Keyed, "", Callback),
 	}
 	p := &Provider{Issuer: issuer, t: t, storage: &shortLived{
 		Storage: storage.NewStorageWithClients(storage.NewUserStore(issuer), clients),

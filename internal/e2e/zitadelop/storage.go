@@ -34,6 +34,19 @@ func (s *shortLived) GetKeyByIDAndClientID(_ context.Context, keyID, issuer stri
 	return &jose.JSONWebKey{KeyID: keyID, Use: "sig", Key: key}, nil
 }
 
+// GetClientByClientID has the client Keyed authenticate as it should: the example has no such client.
+func (s *shortLived) GetClientByClientID(ctx context.Context, id string) (op.Client, error) {
+	client, err := s.Storage.GetClientByClientID(ctx, id)
+	if err == nil && id == Keyed {
+		client = keyed{client}
+	}
+	return client, err
+}
+
+type keyed struct{ op.Client }
+
+func (keyed) AuthMethod() oidc.AuthMethod { return oidc.AuthMethodPrivateKeyJWT }
+
 func (s *shortLived) shorten(id string) time.Time {
 	end := time.Now().Add(s.life)
 	s.ends[id] = end

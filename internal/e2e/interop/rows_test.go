@@ -1,0 +1,269 @@
+package interop_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/client"
+)
+
+// row is a row of the matrix. show fails the test unless what it is about works, or is shown to be lacking.
+type row struct {
+	name string
+	show func(t *testing.T, s *server) verdict
+}
+
+const (
+	deviceGrant   = "urn:ietf:params:oauth:grant-type:device_code"
+	exchangeGrant = "urn:ietf:params:oauth:grant-type:token-exchange"
+)
+
+// The rows, by name: columns of their own name them, too.
+const (
+	codeAndPKCE  = "code + PKCE"
+	refresh      = "refresh with rotation"
+	replay       = "replay of an old refresh token"
+	revokedEarly = "early revocation → renewal"
+	device       = "device"
+	machine      = "client credentials"
+	keyJWT       = "private_key_jwt"
+	pushed       = "PAR"
+	proofs       = "DPoP with nonces"
+	mutualTLS    = "mTLS"
+	revocation   = "revocation"
+	discovery    = "discovery"
+	resources    = "resource indicators"
+	exchange     = "token exchange"
+	identity     = "id_token"
+	logout       = "logout"
+	wrongSecret  = "client authentication failure"
+)
+
+var rows = []row{
+	{codeAndPKCE, showCode},
+	{refresh, showRefresh},
+	{replay, showReplay},
+	{revokedEarly, showEarlyRevocation(person)},
+	{device, showDevice},
+	{machine, showClientCredentials(daemon)},
+	{keyJWT, showClientCredentials(keyed)},
+	{pushed, showPAR},
+	{proofs, showDPoP},
+	{mutualTLS, showClientCredentials(bearing)},
+	{revocation, showRevocation},
+	{discovery, showDiscovery},
+	{resources, nil},
+	{exchange, lacksGrant(exchangeGrant, url.Values{
+		"subject_token": {"none"}, "subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+	}, "unsupported_grant_type")},
+	{identity, showIDToken},
+	{wrongSecret, showWrongSecret},
+}
+
+func showCode(t *testing.T, s *server) verdict {
+	session, w := s.login(t, person)
+	s.requireWorks(t, session)
+	redeemed := w.of("authorization_code")
+	require.Len(t, redeemed, 1)
+	require.GreaterOrEqual(t, len(redeemed[0].form.Get("code_verifier")), 43)
+	// A verifier that is not this code's is refused: the challenge has arrived.
+	other, _ := s.open(t, person)
+	pending, err := other.Start(t.Context(), client.AuthCode{})
+	require.NoError(t, err)
+	mixed, err := other.Start(t.Context(), client.AuthCode{})
+	require.NoError(t, err)
+	callback, stray := s.signIn(t, pending.URL).Query(), s.signIn(t, mixed.URL).Query()
+	callback.Set("code", stray.Get("code"))
+	require.Error(t, other.Finish(t.Context(), pending, callback))
+	return pass()
+}
+
+func showRefresh(t *testing.T, s *server) verdict {
+	session, w := s.login(t, person)
+	first := w.refreshToken(t)
+	for range 2 {
+		renew(t, session)
+		s.requireWorks(t, session)
+	}
+	sent := w.of("refresh_token")
+	require.Len(t, sent, 2)
+	require.Equal(t, first, sent[0].form.Get("refresh_token"))
+	require.NotEqual(t, first, sent[1].form.Get("refresh_token"), "the token was not replaced")
+	require.Equal(t, sent[0].answer["refresh_token"], sent[1].form.Get("refresh_token"))
+	return pass()
+}
+
+// showReplay has a second program use a copy of the refresh token.
+func showReplay(t *testing.T, s *server) verdict {
+	session, w := s.login(t, person)
+	old := w.refreshToken(t)
+	renew(t, session)
+	s.requireWorks(t, session)
+
+	copied, _ := s.open(t, person)
+	require.NoError(t, copied.Adopt(t.Context(), &oauth2.Token{RefreshToken: old}))
+	requireRefused(t, copied, s.replayed)
+	if s.replayed.spread {
+		requireRefused(t, session, s.replayed)
+	} else {
+		renew(t, session)
+	}
+	return pass(s.replayed.words())
+}
+
+func (r replayed) words() string {
+	words := fmt.Sprintf("%d `%s`", r.status, r.code)
+	if r.code == "" {
+		words = fmt.Sprintf("an empty %d: doubted, asked again after 30 s", r.status)
+	}
+	if r.spread {
+		return words + "; its successor dies, too"
+	}
+	return words + "; its successor lives"
+}
+
+// requireRefused wants the server to refuse to renew, and a login to be required if it has said why.
+func requireRefused(t *testing.T, session *client.Session, by replayed) {
+	t.Helper()
+	_, err := session.Renew(t.Context(), nil)
+	refusal, ok := errors.AsType[*client.Error](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, by.code, refusal.Code)
+	require.Equal(t, by.status, refusal.StatusCode)
+	require.Equal(t, by.code == "invalid_grant", errors.Is(err, client.ErrLoginRequired), "%v", err)
+}
+
+func showEarlyRevocation(r role) func(*testing.T, *server) verdict {
+	return func(t *testing.T, s *server) verdict {
+		session, w := s.login(t, r)
+		s.requireWorks(t, session)
+		before := current(t, session)
+		s.end(t, before.AccessToken)
+		s.requireWorks(t, session)
+		require.NotEqual(t, before.AccessToken, current(t, session).AccessToken)
+		require.Len(t, w.of("refresh_token"), 1)
+		return pass()
+	}
+}
+
+func showDevice(t *testing.T, s *server) verdict {
+	r := gadget
+	if _, ok := s.clients[r]; !ok {
+		r = person
+	}
+	session, w := s.open(t, r)
+	require.NoError(t, session.Login(t.Context(), client.Device{Prompt: func(_ context.Context, v client.Verification) error {
+		s.approve(t, v)
+		return nil
+	}}))
+	s.requireWorks(t, session)
+	require.NotEmpty(t, w.of(deviceGrant))
+	return pass()
+}
+
+func showClientCredentials(r role) func(*testing.T, *server) verdict {
+	return func(t *testing.T, s *server) verdict {
+		session, w := s.open(t, r)
+		s.requireWorks(t, session)
+		first := current(t, session)
+		require.NotEqual(t, first.AccessToken, renew(t, session).AccessToken)
+		s.requireWorks(t, session)
+		for _, sent := range w.of("client_credentials") {
+			require.Equal(t, r == keyed, sent.form.Has("client_assertion"))
+		}
+		return pass()
+	}
+}
+
+func showPAR(t *testing.T, s *server) verdict {
+	session, _ := s.open(t, person)
+	pending, err := session.Start(t.Context(), client.AuthCode{})
+	require.NoError(t, err)
+	address, err := url.Parse(pending.URL)
+	require.NoError(t, err)
+	require.NotEmpty(t, address.Query().Get("request_uri"))
+	require.False(t, address.Query().Has("code_challenge"), "the request is not in the address")
+	require.NoError(t, session.Finish(t.Context(), pending, s.signIn(t, pending.URL).Query()))
+	s.requireWorks(t, session)
+	return pass()
+}
+
+func showDPoP(t *testing.T, s *server) verdict {
+	session, w := s.login(t, person, func(c *client.Config) { c.DPoP = &client.DPoP{} })
+	s.requireWorks(t, session)
+	renew(t, session)
+	s.requireWorks(t, session)
+	require.Equal(t, "DPoP", current(t, session).TokenType)
+	require.Equal(t, 1, w.refused("use_dpop_nonce"), "a nonce is wanted, and learnt once")
+	return pass()
+}
+
+func showRevocation(t *testing.T, s *server) verdict {
+	r := person
+	if _, ok := s.clients[web]; ok {
+		r = web
+	}
+	session, w := s.login(t, r)
+	s.requireWorks(t, session)
+	token := w.refreshToken(t)
+	require.NoError(t, session.Logout(t.Context()))
+	_, err := session.Token(t.Context())
+	require.ErrorIs(t, err, client.ErrLoginRequired)
+
+	copied, _ := s.open(t, r)
+	require.NoError(t, copied.Adopt(t.Context(), &oauth2.Token{RefreshToken: token}))
+	_, err = copied.Token(t.Context())
+	refusal, ok := errors.AsType[*client.Error](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, http.StatusBadRequest, refusal.StatusCode, "%v", err)
+	return pass()
+}
+
+func showDiscovery(t *testing.T, s *server) verdict {
+	config := s.clients[person]
+	require.NotEmpty(t, config.Issuer)
+	require.Equal(t, oauth2.Endpoint{}, config.Endpoint, "nothing but the issuer")
+	session, _ := s.open(t, person)
+	pending, err := session.Start(t.Context(), client.AuthCode{})
+	require.NoError(t, err)
+	address, err := url.Parse(pending.URL)
+	require.NoError(t, err)
+	endpoint, err := url.Parse(s.document(t)["authorization_endpoint"].(string))
+	require.NoError(t, err)
+	require.Equal(t, endpoint.Host+endpoint.Path, address.Host+address.Path)
+	return pass()
+}
+
+func showIDToken(t *testing.T, s *server) verdict {
+	session, w := s.login(t, person, func(c *client.Config) {
+		if c.Scopes[0] != "openid" {
+			c.Scopes = append([]string{"openid"}, c.Scopes...)
+		}
+	})
+	status, err := session.Status(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, status.Subject)
+	require.NotEmpty(t, w.of("authorization_code")[0].answer["id_token"])
+	return pass()
+}
+
+func showWrongSecret(t *testing.T, s *server) verdict {
+	session, _ := s.open(t, daemon, func(c *client.Config) { c.ClientSecret = "wrong" })
+	_, err := session.Token(t.Context())
+	refusal, ok := errors.AsType[*client.Error](err)
+	require.True(t, ok, "%v", err)
+	require.NotErrorIs(t, err, client.ErrLoginRequired)
+	return pass(words(refusal))
+}
+
+// fixed are parameters that are always the same.
+func fixed(params url.Values) func(context.Context) (url.Values, error) {
+	return func(context.Context) (url.Values, error) { return params, nil }
+}
