@@ -191,8 +191,8 @@ func wrongEndpoint(address string) string {
 	return ""
 }
 
-// wrongRedirect says what is wrong with a redirect URL; "" when nothing is. A private-use scheme
-// (RFC 8252 §7.1) is accepted: the program hands the callback over by Finish.
+// wrongRedirect says what is wrong with a redirect URL; "" when nothing is. A private-use scheme is accepted, the
+// program hands the callback over by Finish; a scheme without a dot is nobody's own, any program could have it too.
 func wrongRedirect(address string) string {
 	u, err := url.Parse(address)
 	to, _ := origin.Of(u)
@@ -205,6 +205,8 @@ func wrongRedirect(address string) string {
 		return "must be https; plain http is accepted for loopback addresses only"
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Host == "":
 		return "names no host"
+	case u.Scheme != "http" && u.Scheme != "https" && !strings.Contains(u.Scheme, "."):
+		return "has a scheme that is not a domain of yours backwards, as com.example.app:/callback has (RFC 8252 §7.1)"
 	}
 	return ""
 }
