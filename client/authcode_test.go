@@ -59,6 +59,7 @@ func TestLoginBegunInOneProcessAndFinishedInAnother(t *testing.T) {
 	})
 }
 
+// Shows R6749-4.1.2-2, R6749-4.1.2.1-2, R9700-2.1-2, R9700-4.7.1-1, MCP25-SEC-4.
 func TestCallbacksThatAreNotThisLogins(t *testing.T) {
 	for name, spoil := range map[string]func(url.Values){
 		"another state":      func(q url.Values) { q.Set("state", "forged") },
@@ -80,6 +81,7 @@ func TestCallbacksThatAreNotThisLogins(t *testing.T) {
 	}
 }
 
+// Shows R6749-10.12-3.
 func TestCallbackOfAnotherBrowsersLoginIsRefused(t *testing.T) {
 	begun(t, func(t *testing.T, s *clienttest.Server, alice *client.Session, _ *client.Pending, back url.Values) {
 		other, err := alice.Start(t.Context(), client.AuthCode{})
@@ -111,6 +113,7 @@ func TestRefusalOfTheServerKeepsItsWords(t *testing.T) {
 	})
 }
 
+// Shows R6749-4.1.2-1.
 func TestACodeIsSentOnce(t *testing.T) {
 	for name, fault := range map[string]clienttest.Fault{
 		"503":         {Status: http.StatusServiceUnavailable},
@@ -126,6 +129,7 @@ func TestACodeIsSentOnce(t *testing.T) {
 	}
 }
 
+// Shows R9207-4-2.
 func TestIDTokenThatIsNotThisLogins(t *testing.T) {
 	for name, claims := range map[string]map[string]any{
 		"another nonce":    {"nonce": "other"},
@@ -170,6 +174,7 @@ func TestAnotherSubjectMustBeMeant(t *testing.T) {
 	})
 }
 
+// Shows R8252-6-1, R9700-2.1.1-1.
 func TestStartRefusesReservedParameters(t *testing.T) {
 	for _, name := range []string{"state", "scope", "redirect_uri", "code_challenge"} {
 		_, err := clienttest.New(t).NewClient(web(nil)).Session("").Start(t.Context(), client.AuthCode{Params: url.Values{name: {"x"}}})

@@ -59,6 +59,7 @@ func back(asked url.Values, more ...string) url.Values {
 	return response
 }
 
+// Shows R8414-2-3.
 func TestAuthorizationRequest(t *testing.T) {
 	d := newOffice()
 	s := d.web(t, nil)
@@ -144,6 +145,7 @@ func requireConfigError(t *testing.T, err error, field string) {
 }
 
 // Every login has a verifier of its own, whose hash the authorization request carries and which the exchange sends.
+// Shows R9700-2.1.1-4.
 func TestPKCE(t *testing.T) {
 	d := newOffice()
 	s := d.web(t, nil)
@@ -215,6 +217,7 @@ func requireError(t *testing.T, err error) *client.Error {
 }
 
 // The exchange repeats what was asked for, byte for byte.
+// Shows O21-4.1.3-2.
 func TestCodeExchange(t *testing.T) {
 	d := newOffice()
 	s := d.web(t, nil)
@@ -357,6 +360,7 @@ func TestEachServerHasARedirectURLOfItsOwn(t *testing.T) {
 }
 
 // TestPushedAuthorizationRequest holds both halves of the request against RFC 9126.
+// Shows R7523b-5-1.
 func TestPushedAuthorizationRequest(t *testing.T) {
 	push := func(d *desk, answer string) {
 		d.metadata["pushed_authorization_request_endpoint"] = "https://as.test/par"
@@ -498,6 +502,7 @@ func (c channel) Write(p []byte) (int, error) {
 }
 
 // Shows R8707-2-1, R8707-2-2, R8707-2-4, R8707-2-5, R8707-2.1-1, R8707-2.2-1.
+// Shows R8707-2-3, MCP25-RES-1.
 func TestLoginForAResource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newOffice()

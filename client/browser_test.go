@@ -165,6 +165,8 @@ func limit(t *testing.T) context.Context {
 	return ctx
 }
 
+// Shows R6749-9-1, R8252-6-1, R8252-8.2-1, R8252-8.3-3, R9700-2.1.1-1, R9700-2.1.2-1, R9700-2.6-1, R9700-4.1.3-1.
+// Shows O21-8.4.2-1, MCP25-REG-3.
 func TestBrowserLogin(t *testing.T) {
 	server := &codeServer{promisesIss: true}
 	p := newPerson(server)
@@ -281,6 +283,7 @@ func TestBrowserResponses(t *testing.T) {
 	}
 }
 
+// Shows R8252-8.9-1.
 func TestBrowserIgnoresForgedResponses(t *testing.T) {
 	server := &codeServer{}
 	p := newPerson(server)
@@ -299,6 +302,7 @@ func TestBrowserIgnoresForgedResponses(t *testing.T) {
 }
 
 // TestBrowserPaste has a browser on another machine, where the redirect URL leads nowhere.
+// Shows R6749-1.7-1.
 func TestBrowserPaste(t *testing.T) {
 	plain := func(callback string) string { return callback + "\n" }
 	refuse := func(v url.Values) {
@@ -450,6 +454,7 @@ func TestBrowserThatCannotBeOpened(t *testing.T) {
 	})
 }
 
+// Shows R6749-4.1.2.1-3, R8252-8.3-1.
 func TestBrowserLoginEndsWithItsCaller(t *testing.T) {
 	for name, test := range map[string]struct {
 		end func(cancel context.CancelFunc, c *client.Client)

@@ -142,6 +142,7 @@ func (m *mutual) get(t *testing.T, hc *http.Client) int {
 }
 
 // TestMutualTLS lets a client do everything with a certificate of which the servers know no authority.
+// Shows R8705-7.5-1, R9700-2.2.1-1.
 func TestMutualTLS(t *testing.T) {
 	m := newMutual(t)
 	certificate, store := selfSigned(t, "first"), tokenstore.NewMemory()

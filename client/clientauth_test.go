@@ -34,6 +34,7 @@ const longSecret = "p%+é, and long enough for a hash of 32 bytes"
 
 func withSecret(c *client.Config) { c.ClientSecret = longSecret }
 
+// Shows R8414-2-2, O21-2.4.1-1, OIDCD-3-2.
 func TestTheMethodIsChosenByWhatTheServerOffersAndTheClientHas(t *testing.T) {
 	key, certificate := &client.Key{Signer: newKey(t)}, selfSigned(t, "app")
 	withClientKey := func(c *client.Config) { c.ClientKey = key }
@@ -99,6 +100,7 @@ func TestTheMethodIsChosenByWhatTheServerOffersAndTheClientHas(t *testing.T) {
 }
 
 // Shows R6749-3.2.1-1, R6749-6-1.
+// Shows R8628-4-1, OIDC-12.1-1.
 func TestEveryTokenRequestAuthenticates(t *testing.T) {
 	key := newKey(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -137,6 +139,7 @@ func TestEveryTokenRequestAuthenticates(t *testing.T) {
 }
 
 // TestAssertion holds an assertion against RFC 7523 and its update.
+// Shows O21-2.4-1.
 func TestAssertion(t *testing.T) {
 	key := newKey(t)
 	d := newDesk("private_key_jwt")
@@ -190,6 +193,7 @@ func TestR7523_3_3_TheIssuerAsTheServerWritesIt(t *testing.T) {
 }
 
 // Without an issuer the token endpoint is all that is known of the server.
+// Shows R7523b-4-3.
 func TestR7523_3_3_NoIssuer(t *testing.T) {
 	d := newDesk()
 	s := d.session(t, func(c *client.Config) {
@@ -340,6 +344,7 @@ func TestAnAssertionUnderTheSecret(t *testing.T) {
 }
 
 // Shows R7009-2.1-2.
+// Shows R8414-2-4.
 func TestTheRevocationEndpointMayWantAnotherMethod(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string

@@ -16,6 +16,7 @@ func good() client.Config {
 	return client.Config{Issuer: "https://as.example", ClientID: "app"}
 }
 
+// Shows R6749-3.1-3, R6749-3.1.2-1, R6749-3.1.2.1-1, R6749-3.2-3, R9700-2.6-3, O21-1.5-1, MCP25-SEC-2.
 func TestNewNamesTheFieldThatCannotBeRight(t *testing.T) {
 	for name, row := range map[string]struct {
 		field string
@@ -63,6 +64,7 @@ func TestNewReportsEveryField(t *testing.T) {
 	}
 }
 
+// Shows R6749-3.1.2.1-1.
 func TestNewAcceptsWhatIsSafe(t *testing.T) {
 	for name, config := range map[string]client.Config{
 		"issuer":             good(),

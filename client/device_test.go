@@ -119,6 +119,7 @@ func seconds(n ...int) []time.Duration {
 	return all
 }
 
+// Shows R8628-3.2-2, R8628-3.5-1, R8628-3.5-2, R8628-3.5-3, R8628-3.5-6.
 func TestDevicePollsAsOftenAsTheServerAllows(t *testing.T) {
 	expires := `,"expires_in":1800`
 	for _, test := range []struct {
@@ -156,6 +157,7 @@ func TestDevicePollsAsOftenAsTheServerAllows(t *testing.T) {
 	}
 }
 
+// Shows R8628-3.1-2, R8628-3.5-4, R8628-3.5-5.
 func TestDeviceEndsByTheServersWord(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -191,6 +193,7 @@ func TestDeviceEndsByTheServersWord(t *testing.T) {
 	}
 }
 
+// Shows R8628-3.5-7.
 func TestDeviceEndsWithTheCodesTime(t *testing.T) {
 	for name, last := range map[string]reaction{"pending": says(400, pending), "unreachable": resets, "silent": hangs} {
 		t.Run(name, func(t *testing.T) {
@@ -238,6 +241,7 @@ func TestDeviceEndsWithItsCaller(t *testing.T) {
 	}
 }
 
+// Shows R8628-3.1-1, R8628-3.3-1, R8628-3.3.1-1, R8628-3.3.1-2, R8628-3.4-1, R8628-5.4-1, R8628-5.6-1.
 func TestDeviceRequestsAndPrompt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &deviceServer{

@@ -413,6 +413,7 @@ func TestAGrantOfBeforeIsBoundByItsNextRenewal(t *testing.T) {
 	}
 }
 
+// Shows R9700-2.2.1-1.
 func TestR9449_5_3(t *testing.T) {
 	bearer := func(p *possession, yes bool) {
 		p.as.Change(func() {

@@ -309,6 +309,7 @@ func takeOver(w *fleet, faults ...clienttest.Fault) (p1, p2 *process, first, sec
 
 // TestD3_D4 has p1's request reach the server after p2's. The refusal comes while p2 still holds the
 // lease, or when it has saved; in the RFC's words, or in Dex's.
+// Shows R9700-4.14.2-1.
 func TestD3_D4_RefusalIsOfNoAccountWhenTheLeaseIsGone(t *testing.T) {
 	for name, words := range map[string]string{"D3_invalid_grant": "", "D4_unclear": `{"error":"invalid_request"}`} {
 		for when, answer := range map[string]time.Duration{"while p2 waits": 8 * time.Second, "after p2's save": 0} {
@@ -586,6 +587,7 @@ func TestTokenEndsByEitherClock(t *testing.T) {
 	}
 }
 
+// Shows R6749-5.1-4.
 func TestExpiryIsKeptInTheServersTime(t *testing.T) {
 	for name, off := range map[string]time.Duration{"ahead": 24 * time.Hour, "behind": -24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {

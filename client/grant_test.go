@@ -456,6 +456,7 @@ func TestR8693_2_2_2_1(t *testing.T) {
 	})
 }
 
+// Shows R8693-2.1.1-1.
 func TestR8693_2_2_2_2(t *testing.T) {
 	d := newDesk()
 	d.answer = func(int, url.Values) (int, string) { return 400, `{"error":"invalid_target"}` }

@@ -51,6 +51,7 @@ func together(n int, f func(i int)) {
 	all.Wait()
 }
 
+// Shows R6749-6-6.
 func TestPain01_ProcessesShareOneRefreshToken(t *testing.T) {
 	pain(t, func(t *testing.T, s *clienttest.Server, api *clienttest.API, store *faulty) {
 		var programs []*client.Session
@@ -84,6 +85,7 @@ func TestPain02_ParallelRequestsRenewOnce(t *testing.T) {
 	})
 }
 
+// Shows R6749-6-2, R9700-2.2.2-1, O21-4.3.2-1.
 func TestPain03_TokensAreStoredBeforeTheyAreUsed(t *testing.T) {
 	pain(t, func(t *testing.T, s *clienttest.Server, api *clienttest.API, store *faulty) {
 		s.Change(func() {
@@ -135,6 +137,7 @@ func TestPain04_ABlipIsNoLogout(t *testing.T) {
 	}
 }
 
+// Shows R7009-2.1-5, O21-3.2.3-1.
 func TestPain06_TokenThatDiesBeforeItsExpiry(t *testing.T) {
 	pain(t, func(t *testing.T, s *clienttest.Server, api *clienttest.API, store *faulty) {
 		hc := aliceOf(s, store).Wrap(s.HTTPClient(""))
@@ -417,6 +420,7 @@ func TestPain27_RejectionsCauseNoStorm(t *testing.T) {
 	})
 }
 
+// Shows R6749-4.1.2-1, OIDC-3.1.3.1-1.
 func TestPain29_NothingIsProbedWithASecret(t *testing.T) {
 	pain(t, func(t *testing.T, s *clienttest.Server, api *clienttest.API, store *faulty) {
 		time.Sleep(2 * time.Hour)
@@ -522,6 +526,7 @@ func TestPain35_LateRejectionOfAnOldToken(t *testing.T) {
 	})
 }
 
+// Shows R6749-6-3.
 func TestPain36_AnswerWithoutARefreshToken(t *testing.T) {
 	for name, policy := range map[string]clienttest.Policy{
 		"omitted": {NoRefreshToken: true},

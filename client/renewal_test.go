@@ -93,6 +93,7 @@ func TestTokenIsRenewedInTheBackgroundWhileTheOldOneServes_I5(t *testing.T) {
 	})
 }
 
+// Shows R6749-6-6.
 func TestOneRenewalForAllWhoWait(t *testing.T) {
 	bubble(t, func(t *testing.T, s *strict, _ *faulty, c *client.Client) {
 		time.Sleep(2 * time.Hour)
@@ -200,6 +201,7 @@ func TestServerThatRejectsFreshTokensCausesNoLoop_I9(t *testing.T) {
 	})
 }
 
+// Shows R6749-5.2-2, R9700-4.14.2-2.
 func TestDeadGrantIsAskedOnceAndALoginElsewhereEndsIt(t *testing.T) {
 	bubble(t, func(t *testing.T, s *strict, store *faulty, c *client.Client) {
 		alice := c.Session("alice")
@@ -229,6 +231,7 @@ func TestDeadGrantIsAskedOnceAndALoginElsewhereEndsIt(t *testing.T) {
 	})
 }
 
+// Shows R6749-5.2-2.
 func TestFailureTable(t *testing.T) {
 	busy := http.Header{"Retry-After": {"3"}}
 	for name, row := range map[string]struct {
@@ -326,6 +329,7 @@ func TestNothingIsSpentUnlessTheStoreCanBeWritten_I2(t *testing.T) {
 	})
 }
 
+// Shows R6749-6-7.
 func TestTokensThatCannotBeSavedServeFromMemoryAndAreSavedLater_I3(t *testing.T) {
 	bubble(t, func(t *testing.T, s *strict, store *faulty, c *client.Client) {
 		alice := c.Session("alice")

@@ -15,6 +15,7 @@ import (
 
 // There are servers that answer a replay with the access token that the lost answer held, and speak of a whole life of
 // it (django-oauth-toolkit within its grace period): it lives from the first sending on.
+// Shows R6749-5.1-4.
 func TestReplayedTokenLivesFromTheFirstSending(t *testing.T) {
 	simulate(t, func(t *testing.T, w *fleet) {
 		w.as.Change(func() {

@@ -19,6 +19,7 @@ import (
 
 // One refresh token serves several resources: each has access tokens of its own, and the refresh token is spent by
 // one of them at a time.
+// Shows R9700-2.3-1.
 func TestResourcesShareAGrantAndNoAccessToken(t *testing.T) {
 	world(t, func(t *testing.T, s *clienttest.Server, mail *clienttest.API, alice *client.Session, _ *http.Client) {
 		files := s.NewAPI("files.test")

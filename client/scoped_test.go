@@ -41,6 +41,7 @@ func scopesOf(t *testing.T, s *client.Session) any {
 }
 
 // A narrowed token changes nothing of the grant, however often it is renewed.
+// Shows R9700-2.3-1.
 func TestScoped(t *testing.T) {
 	scopedWorld(t, func(t *testing.T, s *clienttest.Server, store tokenstore.Store, alice *client.Session) {
 		reader := alice.Scoped("read")

@@ -73,6 +73,7 @@ func TestTokenRevokedEarlyIsSeenByNobody(t *testing.T) {
 	})
 }
 
+// Shows R6750-3.1-1.
 func TestAMillionBytesAreSentOnceMore(t *testing.T) {
 	world(t, func(t *testing.T, s *clienttest.Server, api *clienttest.API, _ *client.Session, hc *http.Client) {
 		payload := bytes.Repeat([]byte("evergrant "), 100_000)

@@ -142,6 +142,7 @@ func TestTheServersRefreshInWins(t *testing.T) {
 	}
 }
 
+// Shows R6749-5.1-3.
 func TestPain28_TokenThatNeverSaysWhenItExpiresLivesUntilRejected(t *testing.T) {
 	for name, said := range map[string]any{
 		"expires_in missing": nil, "null": json.RawMessage("null"), "0": 0, "a string 0": "0", "negative": -1, "a word": "never",

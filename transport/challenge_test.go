@@ -31,6 +31,7 @@ func token68(scheme, token string, pairs ...string) transport.Challenge {
 	return c
 }
 
+// Shows R6750-3-1, R6750-3-2, R6750-3-3, R6750-3-4, R9470-3-2, R9728-5.1-1, R9728-5.4-1.
 func TestChallenges(t *testing.T) {
 	type all = []transport.Challenge
 	tests := []struct {

@@ -15,6 +15,7 @@ import (
 )
 
 // "RoundTrip should not modify the request, except for consuming and closing the Request's Body" (I8).
+// Shows R6750-2.3-1, R9700-4.3.2-1, O21-5.1-1, MCP25-TOK-1.
 func TestRequestIsNotChanged(t *testing.T) {
 	tests := map[string][]*http.Response{
 		"accepted":       {answer(200, "")},

@@ -16,6 +16,7 @@ import (
 )
 
 // Which answers reject the token (I9, RFC 6750 §3, RFC 9449 §7, RFC 9470 §3).
+// Shows R6749-7.2-1, R6750-3-6, R6750-3.1-1, R6750-3.1-2, R6750-3.1-3, R9470-3-1, R9728-5.4-1, O21-5.3.1-1.
 func TestAnswers(t *testing.T) {
 	tests := []struct {
 		name       string
@@ -80,6 +81,7 @@ func TestAnswers(t *testing.T) {
 }
 
 // A server that rejects fresh tokens gets two requests, and its word reaches the caller (I9).
+// Shows R6750-3.1-4.
 func TestSecondAnswerIsFinal(t *testing.T) {
 	second := answer(401, "still no", "Bearer")
 	b := &base{answers: []*http.Response{answer(401, "no", "Bearer"), second}}
@@ -92,6 +94,7 @@ func TestSecondAnswerIsFinal(t *testing.T) {
 	require.Len(t, s.renewals(), 1)
 }
 
+// Shows R6750-3.1-6.
 func TestLateRejectionUsesReplacement(t *testing.T) {
 	s := &rotation{}
 	b := &base{answers: []*http.Response{answer(401, ""), answer(200, "")}}
@@ -176,6 +179,7 @@ func TestCancellationDuringRenewal(t *testing.T) {
 	bodyOf(first).requireClosedOnce(t)
 }
 
+// Shows R6749-5.1-2, R6749-7.1-1, R6750-2.1-1, MCP25-TOK-1.
 func TestTokens(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -235,6 +239,7 @@ func TestHeaderFollowsToken(t *testing.T) {
 }
 
 // A request with a header of the caller's own is nobody else's business (RFC 6750 §2).
+// Shows R6750-2-1.
 func TestCallersOwnAuthorization(t *testing.T) {
 	tests := map[string]http.Header{
 		"value":              {"Authorization": {"Basic dTpw"}},

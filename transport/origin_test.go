@@ -13,6 +13,7 @@ import (
 )
 
 // Where tokens go (I7).
+// Shows R6749-10.3-1, R6749-10.3-2, R6750-5.3-3, R9700-4.9.3-1.
 func TestOrigins(t *testing.T) {
 	listed := []string{"https://api.example.com", "https://Other.example.com:8443/", "http://10.0.0.7:8080", "https://[2001:db8::1]"}
 	tests := []struct {
@@ -124,6 +125,7 @@ func TestOriginsOfHandMadeURLs(t *testing.T) {
 }
 
 // Redirects, as a real http.Client follows them (I7).
+// Shows R6749-10.3-2, R9700-4.9.3-1.
 func TestRedirects(t *testing.T) {
 	const start = "https://api.example.com/1"
 	const token = "Bearer token-1"

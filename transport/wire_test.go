@@ -95,6 +95,7 @@ func TestLargeBodyWithGetBody(t *testing.T) {
 }
 
 // What was read cannot be sent again; the next request fares better.
+// Shows R6750-3.1-5.
 func TestLargeBodyWithoutGetBody(t *testing.T) {
 	overEach(t, digesting, func(t *testing.T, srv *httptest.Server, hc *http.Client, s *rotation) {
 		resp, err := hc.Post(srv.URL, "text/plain", stream(million))

@@ -22,6 +22,7 @@ func answered(t *testing.T, body string) *authserver.Answer {
 	return answer
 }
 
+// Shows R6749-5.1-5.
 func TestAnswer_R6749_5_1(t *testing.T) {
 	date := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	body := `{"access_token":"AT","refresh_token":"RT2","id_token":"h.p.s","token_type":"bearer","expires_in":3600,
@@ -42,6 +43,7 @@ func TestAnswer_R6749_5_1(t *testing.T) {
 	}, answer.Extra)
 }
 
+// Shows R6749-5.1-1.
 func TestLeastAnswer(t *testing.T) {
 	answer := answered(t, `{"access_token":"AT"}`)
 	require.Equal(t, "Bearer", answer.TokenType)
@@ -54,6 +56,7 @@ func TestLeastAnswer(t *testing.T) {
 	require.True(t, answer.Date.IsZero())
 }
 
+// Shows R6749-5.1-2.
 func TestAnswersOfManyShapes(t *testing.T) {
 	for name, body := range map[string]string{
 		"token_type in capitals":       `{"access_token":"AT","token_type":"BEARER"}`,

@@ -36,6 +36,7 @@ func record(t *testing.T, requests *[]seen) http.HandlerFunc {
 	}
 }
 
+// Shows R6749-3.2-1, R6749-3.2-2, O21-3.2.3-2.
 func TestTokenRequest_R6749_3_2(t *testing.T) {
 	var got []seen
 	address := serve(t, record(t, &got))
@@ -54,6 +55,7 @@ func TestTokenRequest_R6749_3_2(t *testing.T) {
 	require.NotContains(t, form, "client_id", "the caller's form is not changed")
 }
 
+// Shows R6749-2.3-1, R6749-2.3.1-1, R6749-2.3.1-4.
 func TestExactlyOneAuthentication_R6749_2_3(t *testing.T) {
 	const id, password = "a:b c", "p%+é"
 	for _, c := range []struct {
@@ -102,6 +104,7 @@ func unreachable(t *testing.T) tripper {
 	}
 }
 
+// Shows R7009-2-2.
 func TestUnsafeEndpointsGetNothing_I7(t *testing.T) {
 	client := newClient(t)
 	client.HTTP.Transport = unreachable(t)
@@ -120,6 +123,7 @@ func TestUnsafeEndpointsGetNothing_I7(t *testing.T) {
 
 // Whatever a redirect's status, and wherever it leads, nothing is sent on: neither by our client nor
 // by one whose policy would follow.
+// Shows R9700-4.12-1.
 func TestRedirectsAreNotFollowed_I7(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		for _, follows := range []bool{false, true} {

@@ -26,6 +26,7 @@ func deviceAnswer(t *testing.T, changed map[string]any) string {
 	return string(data)
 }
 
+// Shows R8628-3.1-1.
 func TestAuthorizeDevice_R8628_3_1(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -51,6 +52,7 @@ func TestAuthorizeDevice_R8628_3_1(t *testing.T) {
 	}
 }
 
+// Shows R8628-3.2-1, R8628-3.2-2.
 func TestDevice_R8628_3_2(t *testing.T) {
 	whole := authserver.Device{
 		DeviceCode: secret.New("DC"), UserCode: "WDJB-MJHT", VerificationURI: "https://as.example/device", Lifetime: 10 * time.Minute, Interval: 7 * time.Second,

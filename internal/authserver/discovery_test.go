@@ -59,6 +59,7 @@ func moved(to string) http.HandlerFunc {
 	}
 }
 
+// Shows R8414-3-1, R8414-3.1-1, OIDCD-4-1, MCP25-DISC-4.
 func TestDiscoveryAddresses_R8414_3(t *testing.T) {
 	for _, c := range []struct {
 		path string
@@ -96,6 +97,7 @@ func TestDiscoveryAddresses_R8414_3(t *testing.T) {
 	}
 }
 
+// Shows OIDCD-4.1-1, OIDCD-4.2-1.
 func TestMetadata(t *testing.T) {
 	s := newSite(t)
 	s.pages[oauthPath] = func(w http.ResponseWriter, r *http.Request) {
@@ -118,6 +120,7 @@ func TestMetadata(t *testing.T) {
 	}, m)
 }
 
+// Shows OIDCD-4.3-1.
 func TestTheNextAddressIsAskedAfterAnyFailure(t *testing.T) {
 	for name, first := range map[string]http.HandlerFunc{
 		"404":                      page(404, ""),
@@ -148,6 +151,7 @@ func TestTheNextAddressIsAskedAfterAnyFailure(t *testing.T) {
 	}
 }
 
+// Shows R8414-3.3-1, R8414-4-1, R8414-6.2-1, OIDCD-4.3-2, OIDCD-5-1, OIDCD-7.2-1.
 func TestTheIssuerIsComparedExactly_R8414_3_3(t *testing.T) {
 	for _, c := range []struct {
 		asked, said string // behind the origin
@@ -169,6 +173,7 @@ func TestTheIssuerIsComparedExactly_R8414_3_3(t *testing.T) {
 	}
 }
 
+// Shows R8414-2-1, OIDCD-3-1.
 func TestUnfitIssuersAreNotAsked(t *testing.T) {
 	hc := newHTTP(t)
 	hc.Transport = unreachable(t)
@@ -186,6 +191,7 @@ func TestUnfitIssuersAreNotAsked(t *testing.T) {
 
 // Over TLS nothing may lead to plain http, not even on this machine: a server elsewhere has no business
 // with what listens here.
+// Shows R6749-3.1-3, R7009-2-2, O21-1.5-1, OIDCD-3-1, MCP25-SEC-2.
 func TestEndpointsAreSafe_R8414_2(t *testing.T) {
 	for _, c := range []struct {
 		address              string

@@ -17,6 +17,7 @@ import (
 var quiet = log.New(io.Discard, "", 0)
 
 // TestOutcomes holds the rows of the failure table in which there is an answer.
+// Shows R6749-3.2-4, R6749-5.1-1, R6749-7.1-1.
 func TestOutcomes(t *testing.T) {
 	const page = "<!DOCTYPE html><html><body>error=invalid_grant</body></html>"
 	for _, c := range []struct {
@@ -136,6 +137,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	}
 }
 
+// Shows R6749-5.2-3, R6749-10.14-1, O21-7.12-1.
 func TestWordsOfTheServerAreMadeHarmless_R6749_5_2(t *testing.T) {
 	body := `{"error":"bad\u001b[31mcode","error_description":"line\r\nnext\u202e` + strings.Repeat("é", 1000) + `","error_uri":"https://as.example/\u0007"}`
 	_, err := canned(400, nil, body).Token(t.Context(), endpoint, refresh("RT"), nil)

@@ -124,6 +124,7 @@ func needs(t *testing.T, address string) {
 	require.NoError(t, socket.Close())
 }
 
+// Shows R6749-1.7-1, O21-8.4.2-1.
 func TestResponse(t *testing.T) {
 	t.Parallel()
 	answer := url.Values{"code": {strings.Repeat("%2F+=", 2000)}, "state": {state}, "session_state": {"x", "y"}, "iss": {"https://as.test"}}
@@ -186,6 +187,7 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 // TestForged sends what a program on this machine, or a web page, could send. None of it may end
 // the login; the right response still does.
+// Shows R8252-8.9-1, R8252-8.10-2, R8252-8.3-4.
 func TestForged(t *testing.T) {
 	t.Parallel()
 	query := "?code=" + code + "&state=" + state
@@ -245,6 +247,7 @@ func TestForged(t *testing.T) {
 	}
 }
 
+// Shows R6749-10.14-1.
 func TestHugeHeaderIsRefused(t *testing.T) {
 	t.Parallel()
 	b := begin(t, "")
@@ -300,6 +303,7 @@ func TestBrowserIsHeldUntilTheOutcome(t *testing.T) {
 	require.Contains(t, page.body, "invalid_grant")
 }
 
+// Shows R9700-4.2.4-2.
 func TestReloadShowsTheSameOutcome(t *testing.T) {
 	t.Parallel()
 	b := begin(t, "")
@@ -320,6 +324,7 @@ func TestFirstOutcomeHolds(t *testing.T) {
 	require.Contains(t, browse(t, get(t, b.callback())).body, "You are logged in")
 }
 
+// Shows R6749-3.1.2.5-1, R6749-10.14-1, R6750-5.3-5, R9700-2.1-1, R9700-4.2.4-1, O21-7.12-1.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	b := begin(t, "")
@@ -356,6 +361,7 @@ func TestPage(t *testing.T) {
 	require.Less(t, len(page.body), 4<<10)
 }
 
+// Shows R8252-8.3-1.
 func TestCloseTellsAWaitingBrowser(t *testing.T) {
 	t.Parallel()
 	b := begin(t, "")
@@ -400,6 +406,7 @@ func TestCloseIsBounded(t *testing.T) {
 	require.Less(t, time.Since(begun), 4*time.Second)
 }
 
+// Shows O21-8.5.4-1.
 func TestWaitEnds(t *testing.T) {
 	t.Parallel()
 	t.Run("with the context", func(t *testing.T) {
@@ -430,6 +437,7 @@ func TestWaitEnds(t *testing.T) {
 	})
 }
 
+// Shows R8252-7.3-1, R8252-8.3-2, O21-8.5.4-1.
 func TestListen(t *testing.T) {
 	t.Parallel()
 	for _, redirectURL := range []string{

@@ -38,6 +38,7 @@ func TestRoundTrip(t *testing.T) {
 	require.Equal(t, full(), got)
 }
 
+// Shows R6749-5.1-5.
 func TestUnknownMembersSurviveAtEveryLevel(t *testing.T) {
 	const in = `{"evergrant":1,"grant":"g","generation":1,"leases":1,"future":{"x":1},
 		"lease":{"owner":"o","attempt":"a","length_ns":1,"colour":"red"},
@@ -80,6 +81,7 @@ func TestCloneSharesNothingThatChanges(t *testing.T) {
 	require.Equal(t, full(), r)
 }
 
+// Shows R6750-5.3-1.
 func TestShowsNoToken(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "record", full())

@@ -65,6 +65,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
+// Shows MCP25-SEC-1.
 func TestNewRefuses(t *testing.T) {
 	key := seal.RawKey(sealing)
 	for name, c := range map[string]struct {

@@ -26,6 +26,7 @@ func requireMode(t *testing.T, path string, want fs.FileMode) {
 	require.Equal(t, want, info.Mode()&(fs.ModePerm|fs.ModeSticky), "%s is %s", path, info.Mode())
 }
 
+// Shows MCP25-SEC-1.
 func TestModes(t *testing.T) {
 	above := filepath.Join(t.TempDir(), "above")
 	dir := filepath.Join(above, "d")
