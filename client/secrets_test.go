@@ -845,6 +845,7 @@ func TestSecretsAreNeverShown_I10(t *testing.T) {
 		})
 	}
 	strayCallbacks(t, seen)
+	openIDConnect(t, seen)
 	damagedStores(t, seen)
 	theRest(t, seen)
 	requireAllKinds(t, seen)
@@ -918,6 +919,20 @@ func strayCallbacks(t *testing.T, seen sight) {
 		"a broken one": func(x *trial, _ url.Values) {
 			x.as.Change(func() { x.as.Policy.Answer = map[string]any{"id_token": "a." + secretOfClient + ".c"} })
 		},
+		"not a JWS of the issuer's": func(x *trial, _ url.Values) {
+			x.as.Change(func() {
+				x.as.Policy.Claims = map[string]any{"aud": []string{"app", secretOfClient}, "iss": secretOfClient}
+			})
+		},
+		"claims of other types": func(x *trial, _ url.Values) {
+			x.as.Change(func() { x.as.Policy.Claims = map[string]any{"iat": secretOfClient} })
+		},
+		"a key document with a secret": func(x *trial, _ url.Values) {
+			x.as.Change(func() {
+				x.as.Policy.Metadata = map[string]any{"jwks_uri": "https://as.test/jwks?" + url.QueryEscape(secretOfClient)}
+			})
+			x.as.Fail("/jwks", slices.Repeat([]clienttest.Fault{{Status: http.StatusInternalServerError}}, 100)...)
+		},
 	} {
 		run(t, "Finish/"+name, false, func(t *testing.T) {
 			x := newTrial(t, seen, nil)
@@ -944,6 +959,50 @@ func strayCallbacks(t *testing.T, seen sight) {
 		other := x.session.Finish(t.Context(), p, back)
 		require.ErrorIs(t, other, client.ErrOtherSubject)
 		x.err("Finish", other)
+		x.end()
+	})
+}
+
+// openIDConnect has claims, UserInfo and the end of a session go wrong.
+func openIDConnect(t *testing.T, seen sight) {
+	run(t, "OpenID", false, func(t *testing.T) {
+		x := newTrial(t, seen, nil)
+		api := x.as.NewAPI("me.test")
+		x.as.Change(func() {
+			x.as.Policy.Metadata = map[string]any{"userinfo_endpoint": api.URL + "/me", "end_session_endpoint": "https://as.test/end"}
+		})
+		p, back := x.begin(t.Context())
+		require.NoError(t, x.session.Finish(t.Context(), p, back))
+		require.NoError(t, x.session.UserInfo(t.Context(), new(any)))
+		_, err := x.session.EndSessionURL(t.Context(), url.Values{"id_token_hint": {secretOfClient}})
+		require.Error(t, err)
+		x.err("EndSessionURL", err)
+		err = x.session.Claims(t.Context(), new(int))
+		require.Error(t, err)
+		x.err("Claims", err)
+		for _, kind := range []string{"application/json", "application/jwt"} {
+			for _, body := range []string{"%s", `{"sub":"%s"}`, `{"sub":"alice","n":"%s"}`, "a.%s.c"} {
+				x.as.Change(func() {
+					api.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						w.Header().Set("Content-Type", kind)
+						fmt.Fprintf(w, body, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+					})
+				})
+				var into struct {
+					N int `json:"n"`
+				}
+				err = x.session.UserInfo(t.Context(), &into)
+				require.Error(t, err)
+				x.err("UserInfo", err)
+			}
+		}
+		x.as.Change(func() { api.RejectAll = true; api.Challenge = secretOfClient })
+		err = x.session.UserInfo(t.Context(), new(any))
+		require.Error(t, err)
+		x.err("UserInfo", err)
+		x.as.Change(func() { x.as.Policy.Claims = map[string]any{"iss": secretOfClient, "sub": "mallory"} })
+		_, err = x.session.Renew(t.Context(), nil)
+		require.NoError(t, err, "the id token alone is refused")
 		x.end()
 	})
 }

@@ -68,11 +68,7 @@ func (c *Client) Token(ctx context.Context, endpoint string, form url.Values, ga
 // Revoke revokes a token (RFC 7009). typeHint is "refresh_token", "access_token" or empty: none. A
 // server also says yes to a token that it does not know. Any error is a *Failure.
 func (c *Client) Revoke(ctx context.Context, endpoint string, token secret.String, typeHint string) error {
-	form := url.Values{"token": {token.Reveal()}}
-	if typeHint != "" {
-		form.Set("token_type_hint", typeHint)
-	}
-	r, err := c.post(ctx, endpoint, form, nil)
+	r, err := c.postToken(ctx, endpoint, token, typeHint)
 	if err != nil {
 		return err
 	}
@@ -80,6 +76,15 @@ func (c *Client) Revoke(ctx context.Context, endpoint string, token secret.Strin
 		return nil // whatever the body says (RFC 7009 §2.2)
 	}
 	return r.failure()
+}
+
+// postToken makes a request about a token.
+func (c *Client) postToken(ctx context.Context, endpoint string, token secret.String, typeHint string) (*reply, error) {
+	form := url.Values{"token": {token.Reveal()}}
+	if typeHint != "" {
+		form.Set("token_type_hint", typeHint)
+	}
+	return c.post(ctx, endpoint, form, nil)
 }
 
 // post sends form to endpoint and reads the answer. The error is a *Failure: there was no answer.

@@ -2,6 +2,7 @@ package openid_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -15,9 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/authserver"
 	"github.com/evergrant/evergrant/internal/e2e/oidcprovider"
 	"github.com/evergrant/evergrant/internal/e2e/person"
 	"github.com/evergrant/evergrant/internal/e2e/zitadelop"
+	hidden "github.com/evergrant/evergrant/internal/secret"
 )
 
 const secret = "a client secret of more than 32 octets"
@@ -212,4 +215,32 @@ func TestZitadel(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Less(t, resp.StatusCode, 400)
+}
+
+// TestIntrospection asks the provider about a token that lives, one that has ended, and with a wrong secret.
+func TestIntrospection(t *testing.T) {
+	p := oidcprovider.Start(t, oidcprovider.Config{Clients: []map[string]any{signing("RS256")}})
+	alice, _ := open(t, client.Config{Issuer: p.Issuer, Scopes: scopes})
+	require.NoError(t, login(t, p, alice, nil))
+	got, err := alice.Token(t.Context())
+	require.NoError(t, err)
+	hc := authserver.NewHTTPClient(nil)
+	t.Cleanup(hc.CloseIdleConnections)
+	tool := authserver.Client{HTTP: hc, ID: "app", Secret: hidden.New(secret), Method: authserver.MethodBasic}
+	ask := func() (*authserver.Introspection, error) {
+		return tool.Introspect(t.Context(), p.Issuer+"/token/introspection", hidden.New(got.AccessToken), "access_token")
+	}
+	answer, err := ask()
+	require.NoError(t, err)
+	require.True(t, answer.Active)
+	require.WithinDuration(t, got.Expiry, answer.Expiry, 2*time.Second)
+	p.DestroyAccessToken(got.AccessToken)
+	answer, err = ask()
+	require.NoError(t, err)
+	require.False(t, answer.Active)
+	tool.Secret = hidden.New("wrong")
+	_, err = ask()
+	failure, ok := errors.AsType[*authserver.Failure](err)
+	require.True(t, ok)
+	require.Equal(t, http.StatusUnauthorized, failure.Status)
 }
