@@ -310,6 +310,17 @@ func startGlewlwyd(t *testing.T) *server {
 		replayed: replayed{http.StatusBadRequest, "", true},
 		own: map[string]func(*testing.T, *server) verdict{
 			revokedEarly: showEarlyRevocation(web),
+			revocation: func(t *testing.T, s *server) verdict {
+				showRevocation(t, s)
+				public, _ := s.login(t, person)
+				err := public.Logout(t.Context())
+				refusal, ok := errors.AsType[*client.Error](err)
+				require.True(t, ok, "%v", err)
+				require.Equal(t, http.StatusUnauthorized, refusal.StatusCode)
+				_, err = public.Token(t.Context())
+				require.ErrorIs(t, err, client.ErrLoginRequired, "deleted all the same")
+				return pass("a client without a secret may not revoke there: an empty 401; Logout deletes the grant and says so")
+			},
 			machine: func(t *testing.T, s *server) verdict {
 				session, _ := s.open(t, daemon)
 				first := current(t, session)
@@ -353,6 +364,7 @@ func startDjango(t *testing.T) *server {
 		proofs:    lacksBinding,
 		mutualTLS: lacksMethod("tls_client_auth", "self_signed_tls_client_auth"),
 		resources: lacksResources,
+		logout:    lacksLogout,
 	}
 	return s
 }
@@ -399,6 +411,7 @@ func startDoorkeeper(t *testing.T) *server {
 			return verdict{lacks, "404 at every address of metadata"}
 		},
 		resources: lacksResources,
+		logout:    lacksLogout,
 		identity: func(t *testing.T, s *server) verdict {
 			session, _ := s.open(t, daemon, func(c *client.Config) { c.Scopes = []string{"openid"} })
 			_, err := session.Token(t.Context())

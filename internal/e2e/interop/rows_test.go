@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -64,6 +65,7 @@ var rows = []row{
 		"subject_token": {"none"}, "subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
 	}, "unsupported_grant_type")},
 	{identity, showIDToken},
+	{logout, showLogout},
 	{wrongSecret, showWrongSecret},
 }
 
@@ -206,10 +208,7 @@ func showDPoP(t *testing.T, s *server) verdict {
 }
 
 func showRevocation(t *testing.T, s *server) verdict {
-	r := person
-	if _, ok := s.clients[web]; ok {
-		r = web
-	}
+	r := s.confidential()
 	session, w := s.login(t, r)
 	s.requireWorks(t, session)
 	token := w.refreshToken(t)
@@ -241,17 +240,61 @@ func showDiscovery(t *testing.T, s *server) verdict {
 	return pass()
 }
 
+// asksWho adds the scope by which a server gives an id token.
+func asksWho(c *client.Config) {
+	if !slices.Contains(c.Scopes, "openid") {
+		c.Scopes = append([]string{"openid"}, c.Scopes...)
+	}
+}
+
+// showIDToken has the id token of a login verified by the server's keys, and UserInfo agree with it.
 func showIDToken(t *testing.T, s *server) verdict {
-	session, w := s.login(t, person, func(c *client.Config) {
-		if c.Scopes[0] != "openid" {
-			c.Scopes = append([]string{"openid"}, c.Scopes...)
-		}
-	})
+	session, w := s.login(t, person, asksWho)
+	require.NotEmpty(t, w.of("authorization_code")[0].answer["id_token"])
+	require.Contains(t, s.document(t), "jwks_uri", "or the signature would not be looked at")
+	var said, asked struct{ Iss, Sub string }
+	require.NoError(t, session.Claims(t.Context(), &said))
+	require.Equal(t, s.document(t)["issuer"], said.Iss)
+	require.NotEmpty(t, said.Sub)
+	require.NoError(t, session.UserInfo(t.Context(), &asked))
+	require.Equal(t, said.Sub, asked.Sub)
+	renew(t, session)
 	status, err := session.Status(t.Context())
 	require.NoError(t, err)
-	require.NotEmpty(t, status.Subject)
-	require.NotEmpty(t, w.of("authorization_code")[0].answer["id_token"])
+	require.Equal(t, said.Sub, status.Subject)
 	return pass()
+}
+
+// showLogout has the server take the id token for a hint of who it is that leaves, and no other for it.
+func showLogout(t *testing.T, s *server) verdict {
+	session, _ := s.login(t, s.confidential(), asksWho)
+	address, err := session.EndSessionURL(t.Context(), url.Values{"state": {"a state"}})
+	require.NoError(t, err)
+	require.NoError(t, session.Logout(t.Context()))
+	end, err := url.Parse(address)
+	require.NoError(t, err)
+	query := end.Query()
+	require.NotEmpty(t, query.Get("id_token_hint"))
+	status, good := leave(t, s, end)
+	require.Less(t, status, http.StatusBadRequest)
+	query.Set("id_token_hint", "e30.e30.e30")
+	end.RawQuery = query.Encode()
+	badStatus, bad := leave(t, s, end)
+	require.NotEqual(t, []any{status, good}, []any{badStatus, bad}, "the hint makes no difference")
+	return pass()
+}
+
+// leave opens the address of a logout, and returns where it leads.
+func leave(t *testing.T, s *server, end *url.URL) (status int, to string) {
+	t.Helper()
+	browser := *s.http
+	browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := browser.Get(end.String())
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	location, err := url.Parse(resp.Header.Get("Location"))
+	require.NoError(t, err)
+	return resp.StatusCode, location.Path + " " + location.Query().Get("prompt") // glewlwyd says there what the page shall do
 }
 
 func showWrongSecret(t *testing.T, s *server) verdict {

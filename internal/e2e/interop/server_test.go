@@ -67,6 +67,14 @@ func (s *server) open(t *testing.T, r role, set ...func(*client.Config)) (*clien
 	return c.Session("alice"), w
 }
 
+// confidential is the client with a secret for which people log in, if there is one.
+func (s *server) confidential() role {
+	if _, ok := s.clients[web]; ok {
+		return web
+	}
+	return person
+}
+
 // login opens a session and has the person log in.
 func (s *server) login(t *testing.T, r role, set ...func(*client.Config)) (*client.Session, *wire) {
 	t.Helper()

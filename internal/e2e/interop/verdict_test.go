@@ -45,6 +45,17 @@ func lacksMember(name string) func(*testing.T, *server) verdict {
 	}
 }
 
+// lacksLogout wants the client to know of no address to log out at.
+func lacksLogout(t *testing.T, s *server) verdict {
+	session, _ := s.login(t, person)
+	_, err := session.EndSessionURL(t.Context(), nil)
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	if s.metadata == "" {
+		return verdict{lacks, "it has no metadata, and no OpenID Connect"}
+	}
+	return lacksMember("end_session_endpoint")(t, s)
+}
+
 // lacksMethod wants the metadata not to offer a method of client authentication.
 func lacksMethod(names ...string) func(*testing.T, *server) verdict {
 	return func(t *testing.T, s *server) verdict {
@@ -60,11 +71,7 @@ func lacksMethod(names ...string) func(*testing.T, *server) verdict {
 // lacksGrant wants a grant type to be refused as such.
 func lacksGrant(grantType string, params url.Values, codes ...string) func(*testing.T, *server) verdict {
 	return func(t *testing.T, s *server) verdict {
-		r := web
-		if _, ok := s.clients[r]; !ok {
-			r = person
-		}
-		session, w := s.open(t, r, func(c *client.Config) {
+		session, w := s.open(t, s.confidential(), func(c *client.Config) {
 			c.Grant = client.ExtensionGrant{Type: grantType, Params: fixed(params)}
 		})
 		_, err := session.Token(t.Context())
