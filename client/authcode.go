@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
@@ -35,7 +36,7 @@ type AuthCode struct {
 // (encoding.TextMarshaler), so that one process can begin a login and another finish it. The text
 // holds the secrets of this login: keep it in the browser's own web session, on the server or sealed
 // in a cookie, where no other browser can get at it. That is what binds a callback to the browser
-// that asked. A Pending is good for one Finish. It is not written as JSON, where logs would show it.
+// that asked. A Pending is good for one Finish: drop its text then. It is not written as JSON, where logs would show it.
 //
 // With response_mode form_post the browser comes back by a POST of another site, without cookies that are
 // SameSite=Lax or Strict: the one that the Pending is found by must be SameSite=None, Secure and HttpOnly.
@@ -59,6 +60,8 @@ type Pending struct {
 	// again pushes the request once more, for a URL that has ended or was opened already; nil: URL stays good.
 	again func(context.Context) (url string, life time.Duration, err error)
 	life  time.Duration // of URL, where there is again
+
+	spent *atomic.Bool // its code was sent
 }
 
 // ErrPending says that a callback does not belong to the login it was brought to: another state, another
@@ -137,6 +140,9 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	}
 	if err != nil {
 		return nil, err
+	}
+	if p.spent.Swap(true) {
+		return nil, fmt.Errorf("%w: it was finished already, and a code is sent once (RFC 6749 §4.1.2)", ErrPending)
 	}
 	sent := s.client.machine.Now().Wall
 	form := url.Values{
@@ -259,7 +265,7 @@ func (p *Pending) UnmarshalText(text []byte) error {
 	*p = Pending{
 		URL: t.URL, session: t.Session, state: secret.New(t.State), verifier: secret.New(t.Verifier), nonce: secret.New(t.Nonce),
 		redirectURL: t.RedirectURL, replace: t.Replace, thumbprint: t.Thumbprint, key: secret.New(t.Key),
-		issuer: t.Issuer, resource: t.Resource, asked: t.Asked,
+		spent: new(atomic.Bool), issuer: t.Issuer, resource: t.Resource, asked: t.Asked,
 	}
 	return nil
 }

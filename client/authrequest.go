@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/oauth2"
 
@@ -46,7 +47,7 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 	}
 	p := &Pending{
 		session: s.storeKey(), issuer: metadata.Issuer, resource: resource, redirectURL: redirectURL, replace: flow.Replace,
-		state: secret.New(rand.Text()), verifier: secret.New(oauth2.GenerateVerifier()),
+		state: secret.New(rand.Text()), verifier: secret.New(oauth2.GenerateVerifier()), spent: new(atomic.Bool),
 	}
 	if slices.Contains(s.client.config.Scopes, "openid") {
 		p.nonce = secret.New(rand.Text())

@@ -102,7 +102,7 @@ func TestAuthorizationRequest(t *testing.T) {
 			require.Equal(t, []string{"all"}, asked["scope"], "the endpoint's own query, and nothing of ours")
 		},
 		"R7636-4.3-1": func(t *testing.T) { require.Equal(t, []string{"S256"}, asked["code_challenge_method"]) },
-		"R7636-5-1": func(t *testing.T) {
+		"R7636-5-1, R8414-2-3": func(t *testing.T) {
 			d := newOffice()
 			s := d.web(t, func(c *client.Config) {
 				c.Issuer, c.Endpoint = "", oauth2.Endpoint{AuthURL: "https://as.test/authorize", TokenURL: "https://as.test/token"}
@@ -125,6 +125,14 @@ func TestAuthorizationRequest(t *testing.T) {
 				_, err := s.Start(t.Context(), client.AuthCode{Params: url.Values{name: {"x"}}})
 				requireConfigError(t, err, "AuthCode.Params")
 			}
+		},
+		"OIDC-3.1.2.1-2": func(t *testing.T) {
+			s := d.web(t, func(c *client.Config) { c.Scopes = []string{"openid"} })
+			_, one := begin(t, s, nil)
+			_, two := begin(t, s, nil)
+			require.GreaterOrEqual(t, len(one.Get("nonce")), 26, "130 bits of base32")
+			require.NotEqual(t, one.Get("nonce"), two.Get("nonce"))
+			require.NotEqual(t, one.Get("nonce"), one.Get("state"))
 		},
 		"OIDC-3.1.2.1-3": func(t *testing.T) { require.NotContains(t, asked, "response_mode") },
 		"OIDC-5.5-1": func(t *testing.T) {
@@ -198,7 +206,7 @@ func TestPKCE(t *testing.T) {
 			_, again := begin(t, s, nil)
 			require.Equal(t, "S256", again.Get("code_challenge_method"))
 		},
-		"R7636-4.2-2, O21-4.1.1-2, R9700-2.1.1-5, O21-7.10-1": func(t *testing.T) {
+		"R7636-4.2-2, R9700-2.1.1-4, O21-4.1.1-2, R9700-2.1.1-5, O21-7.10-1": func(t *testing.T) {
 			weak := newOffice()
 			weak.metadata["code_challenge_methods_supported"] = []string{"plain"}
 			_, err := weak.web(t, nil).Start(t.Context(), client.AuthCode{})
@@ -236,7 +244,11 @@ func TestCodeExchange(t *testing.T) {
 		"R6749-4.1.2-3": func(t *testing.T) { require.Len(t, d.letters(), 1) },
 		"R6749-3.2.1-2": func(t *testing.T) { require.Equal(t, "client_id alone", l.method()) },
 		"R6749-4.1.2-5": func(t *testing.T) { require.Equal(t, "AT1", token(t, s)); require.Len(t, d.letters(), 1) },
-		"R9700-4.8.2-1": func(t *testing.T) {
+		"R9700-4.2.4-2": func(t *testing.T) {
+			require.ErrorIs(t, s.Finish(t.Context(), p, response), client.ErrPending)
+			require.Len(t, d.letters(), 1, "neither state nor code is good twice")
+		},
+		"R9700-4.8.2-1, O21-4.1.3-2": func(t *testing.T) {
 			require.NotEmpty(t, asked.Get("code_challenge"))
 			require.NotEmpty(t, l.form.Get("code_verifier"))
 		},
@@ -374,7 +386,7 @@ func TestPushedAuthorizationRequest(t *testing.T) {
 	d := newOffice()
 	push(d, `{"request_uri":"urn:example:1+2&3","expires_in":60}`)
 	details := `[{"type":"payment","amount":"1.00 €"}]`
-	s := d.web(t, func(c *client.Config) { c.ClientSecret, c.Scopes = "s+", []string{"openid"} })
+	s := d.web(t, func(c *client.Config) { c.ClientSecret = "s+" })
 	p, asked := begin(t, s.Resource("https://api.test/"), url.Values{"authorization_details": {details}, "prompt": {"login"}})
 	pushed := d.letters()[0]
 	for id, hold := range map[string]func(t *testing.T){
@@ -391,11 +403,14 @@ func TestPushedAuthorizationRequest(t *testing.T) {
 			}, asked, "the first two are the endpoint's own")
 		},
 		"R9126-7.5-1": func(t *testing.T) {
+			begin(t, d.web(t, func(c *client.Config) { c.Scopes = []string{"openid"} }), nil)
+			all := d.letters()
+			form := all[len(all)-1].form
 			for _, name := range []string{"state", "nonce", "code_challenge"} {
-				require.Len(t, pushed.form[name], 1)
-				require.NotEmpty(t, pushed.form.Get(name))
+				require.Len(t, form[name], 1)
+				require.NotEmpty(t, form.Get(name))
 			}
-			require.Equal(t, "S256", pushed.form.Get("code_challenge_method"))
+			require.Equal(t, "S256", form.Get("code_challenge_method"))
 		},
 		"R9126-5-2, R9396-12-1": func(t *testing.T) { // the endpoint's presence is enough
 			require.NotContains(t, p.URL, "payment")
@@ -464,7 +479,7 @@ func TestPushedAuthorizationRequest(t *testing.T) {
 	}
 }
 
-// A person who opens the address by hand has all the time of the login, although a pushed request ends before.
+// Shows R9126-2.2-1: a person who opens the address by hand has all the time of the login, although a pushed request ends before.
 func TestPushedRequestsThatEndAreReplaced(t *testing.T) {
 	d := newOffice()
 	d.metadata["pushed_authorization_request_endpoint"] = "https://as.test/par"
@@ -546,7 +561,7 @@ func TestResourcesThatAreNone(t *testing.T) {
 	}
 }
 
-// Shows R8707-2.1-1 for a device.
+// Shows R8707-2.1-1, R8628-4-1.
 func TestDeviceLoginForAResource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newOffice()
@@ -669,4 +684,23 @@ func TestResponseModesThatAreNotReceived(t *testing.T) {
 	p, asked := begin(t, s, url.Values{"response_mode": {"form_post"}})
 	require.Equal(t, "form_post", asked.Get("response_mode"))
 	require.NoError(t, s.Finish(t.Context(), p, back(asked)), "a posted form is as good as a query")
+}
+
+// Less may be granted than was asked for, and no refresh token.
+func TestLessThanWasAskedFor(t *testing.T) {
+	d := newOffice()
+	d.answer = func(int, url.Values) (int, string) {
+		return http.StatusOK, `{"access_token":"AT","token_type":"Bearer","expires_in":3600,"scope":"a"}`
+	}
+	s := d.web(t, func(c *client.Config) { c.Scopes = []string{"a", "b", "offline_access"} })
+	p, asked := begin(t, s, nil)
+	require.Equal(t, "a b offline_access", asked.Get("scope"))
+	require.NoError(t, s.Finish(t.Context(), p, back(asked)))
+	status, err := s.Status(t.Context())
+	require.NoError(t, err)
+	t.Run("R6749-3.3-2", func(t *testing.T) { require.Equal(t, []string{"a"}, status.Scopes) })
+	t.Run("OIDC-11-2, MCP26-RT-2", func(t *testing.T) {
+		require.Equal(t, "AT", token(t, s))
+		require.True(t, status.LoggedIn)
+	})
 }
