@@ -27,6 +27,8 @@ type AuthCode struct {
 	// With the scopes openid and offline_access "prompt" is "consent", as OpenID Connect Core §11 demands for a refresh
 	// token, unless it is set here; empty: it is left out. With "none", a server that would have to ask the person
 	// ends the login with ErrInteractionRequired. "response_mode" may be "query" or "form_post".
+	// What "acr_values", "max_age" and "claims" ask of the authentication is looked for in the id token: see
+	// ErrAuthentication.
 	Params url.Values
 	// Replace lets another subject than the stored one log in.
 	Replace bool

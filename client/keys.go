@@ -14,8 +14,9 @@ import (
 const (
 	// keysLife is how long the keys of an issuer are believed. A key that the issuer withdraws ends after it.
 	keysLife = time.Hour
-	// keysPause is for how long they are not asked for again, whatever id tokens name as their keys.
-	keysPause = 10 * time.Second
+	// keysPause is how often they are asked for again before that, whatever id tokens name as their keys; keysNew is for how
+	// long nothing can have changed.
+	keysPause, keysNew = 10 * time.Second, time.Second
 	// keysAhead bounds the fetch of keys before a refresh, and how often one that has failed is tried again there.
 	keysAhead, keysAheadPause = 2 * time.Second, time.Minute
 )
@@ -37,6 +38,7 @@ type keyCache struct {
 	uri   string        // where keys are from; empty: nothing was fetched yet; guarded by mu
 	keys  jws.KeySet    // immutable; guarded by mu
 	asked time.Duration // when they were received, on the monotonic clock; guarded by mu
+	again time.Duration // when they were asked for again for an unknown key; 0: never; guarded by mu
 	tried time.Duration // when a refresh has last looked for them; 0: never; guarded by mu
 	stale bool          // an id token of a refresh has named another key; guarded by mu
 }
@@ -59,15 +61,21 @@ func (k *keyCache) get(ctx context.Context, c *Client, uri string, again bool) (
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.uri, k.keys, k.asked, k.stale = uri, keys, c.machine.Now().Mono, false
+	now := c.machine.Now().Mono
+	if again || k.stale {
+		k.again = now
+	}
+	k.uri, k.keys, k.asked, k.stale = uri, keys, now, false
 	return keys, nil
 }
 
 func (k *keyCache) look(c *Client, uri string, again bool) (keys jws.KeySet, good bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	age := c.machine.Now().Mono - k.asked
-	return k.keys, k.uri == uri && age < keysLife && !((again || k.stale) && age >= keysPause)
+	now := c.machine.Now().Mono
+	age := now - k.asked
+	refetch := (again || k.stale) && age >= keysNew && (k.again == 0 || now-k.again >= keysPause)
+	return k.keys, k.uri == uri && age < keysLife && !refetch
 }
 
 // atHand returns the keys in memory, for an id token of a refresh. again: they were not enough; the next refresh fetches them
