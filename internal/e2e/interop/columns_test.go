@@ -34,7 +34,7 @@ const (
 	account  = "alice"
 )
 
-const bareForbidden = "its userinfo answers 403 without a challenge to a token that has ended, which is a rejection only to who " +
+const bareForbidden = "its userinfo answers 403 without a challenge to a bad token, which is a rejection only to who " +
 	"says so in `transport.Transport.Rejected`"
 
 // Where the servers send the browser back to; nothing listens there.
@@ -134,7 +134,7 @@ func onOIDCProvider(t *testing.T, secured bool) (*oidcprovider.Provider, *server
 		end:      func(_ *testing.T, token string) { p.DestroyAccessToken(token) },
 		replayed: replayed{http.StatusBadRequest, "invalid_grant", true},
 		own: map[string]func(*testing.T, *server) verdict{
-			mutualTLS: lacksMethod("tls_client_auth", "self_signed_tls_client_auth"),
+			mutualTLS: lacksCertificates,
 			resources: func(t *testing.T, s *server) verdict {
 				return showResources(t, s, func(t *testing.T, session *client.Session) any {
 					_, body := read(t, session.Wrap(s.http), p.API())
@@ -340,7 +340,7 @@ func startGlewlwyd(t *testing.T) *server {
 				return verdict{broken, "it wants the token endpoint for the audience of an assertion; the client's are for the " +
 					"issuer, as RFC 7523 has it after its revision. It answers an empty 403, which is tried again as a proxy's would be"}
 			},
-			mutualTLS: lacksMethod("tls_client_auth", "self_signed_tls_client_auth"),
+			mutualTLS: lacksCertificates,
 			resources: func(t *testing.T, s *server) verdict {
 				return showResources(t, s, func(t *testing.T, session *client.Session) any {
 					return payload(t, current(t, session).AccessToken)["aud"]
@@ -358,6 +358,18 @@ func startDjango(t *testing.T) *server {
 	s := onLeeway(t, p, func(c *client.Config) { c.Issuer, c.RevocationURL = p.Issuer, p.RevocationURL() })
 	s.metadata = p.Issuer + "/.well-known/openid-configuration/"
 	s.own = map[string]func(*testing.T, *server) verdict{
+		garbage: func(t *testing.T, s *server) verdict {
+			showGarbage(t, s)
+			protected := *s
+			protected.call = func(t *testing.T, session *client.Session) int {
+				return get(t, &http.Client{Transport: &transport.Transport{
+					Source: session, Base: s.http.Transport, Rejected: func(r *http.Response) bool { return r.StatusCode == http.StatusForbidden },
+				}}, p.Protected())
+			}
+			showGarbage(t, &protected)
+			return pass("its ProtectedResourceView answers an empty 403, which is a rejection only to who says so in " +
+				"`transport.Transport.Rejected`; other resources answer 401")
+		},
 		device:    lacksGrant(deviceGrant, url.Values{"device_code": {"none"}}, "unsupported_grant_type"),
 		keyJWT:    lacksMethod("private_key_jwt"),
 		pushed:    lacksMember("pushed_authorization_request_endpoint"),
@@ -388,7 +400,7 @@ func startDoorkeeper(t *testing.T) *server {
 			refusal, ok := errors.AsType[*client.Error](err)
 			require.True(t, ok, "%v", err)
 			require.Equal(t, "invalid_client", refusal.Code)
-			return verdict{lacks, "it answers 401 `invalid_client`, whatever is shown in place of a secret"}
+			return verdict{lacks, "it answers 401 `invalid_client` to a client that shows no secret"}
 		}
 	}
 	s.own = map[string]func(*testing.T, *server) verdict{

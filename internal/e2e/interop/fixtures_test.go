@@ -92,6 +92,12 @@ func (f *fixture) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return object(http.StatusOK, members).response(req), nil
 	case "/token":
+		if _, secret, ok := req.BasicAuth(); ok && secret == "wrong" {
+			return f.recorded(f.recording.Client, "client_secret_basic").response(req), nil
+		}
+		if req.PostForm.Get("client_secret") == "wrong" {
+			return f.recorded(f.recording.Client, "client_secret_post").response(req), nil
+		}
 		return f.token(req.PostForm).response(req), nil
 	case "/revoke":
 		f.dead = true
@@ -100,6 +106,9 @@ func (f *fixture) RoundTrip(req *http.Request) (*http.Response, error) {
 	token, _ := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
 	if f.ended[token] {
 		return f.recorded(f.recording.Access, "ended").response(req), nil
+	}
+	if token == "garbage" {
+		return f.recorded(f.recording.Access, "garbage").response(req), nil
 	}
 	return answer{Status: http.StatusOK}.response(req), nil
 }
@@ -156,7 +165,7 @@ func (f *fixture) tokens(members map[string]any) answer {
 }
 
 func (f *fixture) recorded(all []answer, what string) answer {
-	return all[slices.IndexFunc(all, func(a answer) bool { return a.What == what })]
+	return all[slices.IndexFunc(all, func(a answer) bool { return strings.HasPrefix(a.What, what) })]
 }
 
 func object(status int, members map[string]any) answer {
@@ -211,13 +220,6 @@ func (f *fixture) server() *server {
 	for _, r := range []string{keyJWT, pushed, proofs, mutualTLS, resources, exchange, identity, logout} {
 		s.own[r] = unseen
 	}
-	s.own[wrongSecret] = func(t *testing.T, s *server) verdict {
-		refused := f.recorded(f.recording.Client, "client_secret_basic")
-		session := adopted(t, &script{answers: []answer{refused}})
-		_, err := session.Token(t.Context())
-		requireCode(t, err, refused)
-		return pass(strconv.Itoa(refused.Status) + " `" + refused.code() + "`")
-	}
 	f.exceptions(s)
 	return s
 }
@@ -234,6 +236,12 @@ func (f *fixture) exceptions(s *server) {
 		s.own[revokedEarly] = func(t *testing.T, s *server) verdict {
 			showEarlyRevocation(person)(t, s)
 			return pass(bareForbidden)
+		}
+		if f.recorded(r.Access, "garbage").Status == http.StatusForbidden {
+			s.own[garbage] = func(t *testing.T, s *server) verdict {
+				showGarbage(t, s)
+				return pass(bareForbidden)
+			}
 		}
 	}
 	if !r.DeviceSlow && !r.DeviceStray {

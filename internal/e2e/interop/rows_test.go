@@ -3,11 +3,12 @@ package interop_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
@@ -44,6 +45,7 @@ const (
 	exchange     = "token exchange"
 	identity     = "id_token"
 	logout       = "logout"
+	garbage      = "garbage for an access token → renewal"
 	wrongSecret  = "client authentication failure"
 )
 
@@ -66,6 +68,7 @@ var rows = []row{
 	}, "unsupported_grant_type")},
 	{identity, showIDToken},
 	{logout, showLogout},
+	{garbage, showGarbage},
 	{wrongSecret, showWrongSecret},
 }
 
@@ -121,14 +124,14 @@ func showReplay(t *testing.T, s *server) verdict {
 }
 
 func (r replayed) words() string {
-	words := fmt.Sprintf("%d `%s`", r.status, r.code)
-	if r.code == "" {
-		words = fmt.Sprintf("an empty %d: doubted, asked again after 30 s", r.status)
+	said := words(&client.Error{StatusCode: r.status, Code: r.code})
+	if r.code != "invalid_grant" {
+		said += ": doubted, and asked again after 30 s before a login is required"
 	}
 	if r.spread {
-		return words + "; its successor dies, too"
+		return said + "; its successor dies, too"
 	}
-	return words + "; its successor lives"
+	return said + "; its successor lives"
 }
 
 // requireRefused wants the server to refuse to renew, and a login to be required if it has said why.
@@ -297,13 +300,39 @@ func leave(t *testing.T, s *server, end *url.URL) (status int, to string) {
 	return resp.StatusCode, location.Path + " " + location.Query().Get("prompt") // glewlwyd says there what the page shall do
 }
 
+// showWrongSecret shows a wrong secret in both of the ways in which one is sent.
 func showWrongSecret(t *testing.T, s *server) verdict {
-	session, _ := s.open(t, daemon, func(c *client.Config) { c.ClientSecret = "wrong" })
-	_, err := session.Token(t.Context())
-	refusal, ok := errors.AsType[*client.Error](err)
-	require.True(t, ok, "%v", err)
-	require.NotErrorIs(t, err, client.ErrLoginRequired)
-	return pass(words(refusal))
+	methods := []string{"client_secret_basic", "client_secret_post"}
+	said := make([]chan error, len(methods))
+	for i, method := range methods {
+		session, _ := s.open(t, daemon, func(c *client.Config) { c.ClientSecret, c.AuthMethod = "wrong", method })
+		said[i] = make(chan error, 1)
+		go func() {
+			_, err := session.Token(t.Context())
+			said[i] <- err
+		}()
+	}
+	var found []string
+	for i := range methods {
+		err := <-said[i]
+		refusal, ok := errors.AsType[*client.Error](err)
+		require.True(t, ok, "%v", err)
+		require.NotErrorIs(t, err, client.ErrLoginRequired)
+		found = append(found, words(refusal))
+	}
+	return pass(strings.Join(slices.Compact(found), ", in the form "))
+}
+
+// showGarbage has a session begin with an access token that is none of the server's, and with a good refresh token.
+func showGarbage(t *testing.T, s *server) verdict {
+	_, w := s.login(t, person)
+	session, again := s.open(t, person)
+	require.NoError(t, session.Adopt(t.Context(), &oauth2.Token{
+		AccessToken: "garbage", RefreshToken: w.refreshToken(t), Expiry: time.Now().Add(time.Hour),
+	}))
+	s.requireWorks(t, session)
+	require.Len(t, again.of("refresh_token"), 1)
+	return pass()
 }
 
 // fixed are parameters that are always the same.

@@ -68,6 +68,13 @@ func lacksMethod(names ...string) func(*testing.T, *server) verdict {
 	}
 }
 
+// lacksCertificates is lacksMethod for a server that could, were it not for where it listens.
+func lacksCertificates(t *testing.T, s *server) verdict {
+	v := lacksMethod("tls_client_auth", "self_signed_tls_client_auth")(t, s)
+	v.words = "as it runs here, over plain http, " + v.words
+	return v
+}
+
 // lacksGrant wants a grant type to be refused as such.
 func lacksGrant(grantType string, params url.Values, codes ...string) func(*testing.T, *server) verdict {
 	return func(t *testing.T, s *server) verdict {

@@ -53,6 +53,9 @@ func (p *Provider) RevocationURL() string { return p.own(p.path + "/revoke") }
 // API is the address of a protected resource: 200 and JSON for an active token, else 401 with a challenge.
 func (p *Provider) API() string { return p.own("/api") }
 
+// Protected is the address of a resource that refuses as Django's framework does: an empty 403 without a challenge.
+func (p *Provider) Protected() string { return p.own("/protected") }
+
 func (p *Provider) own(path string) string { return "http://" + p.Address + path }
 
 // SignIn opens an authorization URL, with account signed in (it needs no registration) and consenting, and returns the
