@@ -16,14 +16,16 @@ const (
 )
 
 // Copy moves every grant of from, which must be a Lister, into to: from files in the clear into a keychain,
-// say. A grant is never in use in both: Copy takes its lease, as a renewal does, so that nobody spends its
-// refresh token meanwhile; it then writes the grant into to and deletes it from from. It waits for renewals
-// under way. A program that goes on with from has to log in again, so let Copy run when the program starts,
-// over the stores that its Client then uses.
+// say. It takes the lease of a grant, as a renewal does, so that nobody spends its refresh token meanwhile;
+// it then writes the grant into to and deletes it from from. It waits for renewals under way. A program that
+// goes on with from has to log in again, so let Copy run when the program starts, over the stores that its
+// Client then uses.
 //
-// Where to holds the same grant already, as after a Copy that was cut short, the newer state of it stays.
+// The error joins what went wrong for single keys; all others have been moved. A grant that could not be
+// deleted, or whose writing failed in a way that may still take effect, is or may be in both stores: run
+// Copy again before anybody uses either. Where to holds the same grant already, the newer state of it stays.
 // Where it holds another grant, neither is touched, and the error wraps ErrConflict: log out of one of the
-// two. The error joins what went wrong for single keys; all others have been moved. To run Copy again is safe.
+// two.
 func Copy(ctx context.Context, from, to Store) error {
 	lister, ok := from.(Lister)
 	if !ok {
@@ -54,12 +56,20 @@ func move(ctx context.Context, from, to Store, key string) error {
 			return err
 		}
 		if err := put(ctx, to, key, l); err != nil {
-			l.release(ctx, from, key)
-			return err
+			landed, known := l.hasLanded(ctx, to, key)
+			if known && !landed {
+				l.release(ctx, from, key)
+			}
+			if !landed {
+				return err
+			}
 		}
-		_, err = from.Swap(ctx, key, l.version, nil)
-		if !errors.Is(err, ErrConflict) {
-			return err
+		_, err = from.Swap(context.WithoutCancel(ctx), key, l.version, nil)
+		if err != nil && !errors.Is(err, ErrConflict) {
+			return fmt.Errorf("it is copied, and not deleted where it was: %w", err)
+		}
+		if err == nil {
+			return nil
 		}
 		// Who slept past the lease starts again: somebody may have gone on from there.
 	}
@@ -120,6 +130,22 @@ func lease(ctx context.Context, from Store, key string, version Version, r *reco
 	l.free = leased.Clone()
 	l.free.Lease = nil
 	return l, nil
+}
+
+// hasLanded reports whether to holds the grant although a write has failed; known is false if that cannot be
+// seen.
+func (l *claimed) hasLanded(ctx context.Context, to Store, key string) (landed, known bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), copyLease/3)
+	defer cancel()
+	data, _, err := to.Load(ctx, key)
+	if err != nil {
+		return false, errors.Is(err, ErrNotFound)
+	}
+	there, err := record.Decode(data)
+	if err != nil || there.Lease != nil && there.Lease.Attempt == l.attempt {
+		return false, true // something else, or the very place that it is copied from
+	}
+	return there.Grant == l.free.Grant && there.Generation >= l.free.Generation, true
 }
 
 // release gives the grant back to those who use from. Without it they wait for the end of the lease.

@@ -167,6 +167,9 @@ func TestCopyThatIsCutShortLosesNothing(t *testing.T) {
 						require.ErrorIs(t, first, errBroken)
 						require.False(t, stored(t, from, "k") == nil && stored(t, to, "k") == nil, "the grant is lost")
 					}
+					if left := stored(t, from, "k"); left != nil && left.Lease == nil {
+						require.Nil(t, stored(t, to, "k"), "it can be spent out of both")
+					}
 					broken.n = 0
 					require.NoError(t, tokenstore.Copy(t.Context(), from, to))
 					require.Nil(t, stored(t, from, "k"))

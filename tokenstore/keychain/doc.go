@@ -9,7 +9,8 @@
 // key that the keychain holds. The keychain then has one item of the program's, which is read once in a
 // process: one prompt at most where macOS asks for each item, no size that any keychain minds, and an
 // item that is worth nothing without the files. That suits large grants, slow keychains and programs
-// whose grants are many.
+// whose grants are many. Whoever deletes that item makes the files worthless; a program that runs goes on with
+// the key it has read, until it starts again.
 //
 // # Before a login
 //
@@ -27,7 +28,7 @@
 //
 //	store := ring.OrElse(files) // a *file.Store sealed by a key of its own
 //
-// OrElse says the rules. Nothing here falls back to anything by itself, least of all to plain text. A
+// OrElse says the rules. While the keychain is away, Keys yields what the fallback holds. Nothing here falls back to anything by itself, least of all to plain text. A
 // container or a server has no keychain as a rule; a flatpak reaches the Secret Service only if its
 // manifest says --talk-name=org.freedesktop.secrets.
 //

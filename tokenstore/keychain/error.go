@@ -100,6 +100,9 @@ func classifyOn(system string, err error) error {
 	for _, what := range []error{
 		meaningOfType(err), meaningOfName(err), meaningOfText(err), meaningOfExit(system, err), meaningOfNumber(system, err),
 	} {
+		if what == ErrUnavailable && isUnanswered(err) {
+			return explainOn(system, what, fmt.Errorf("%w: %w", errSilent, err))
+		}
 		if what != nil {
 			return explainOn(system, what, err)
 		}

@@ -128,7 +128,7 @@ func (i items) writeList(old head, keys []string) error {
 // listed says of a damaged list that the grants are not touched by it.
 func listed(err error) error {
 	if errors.Is(err, tokenstore.ErrDamaged) {
-		return fmt.Errorf("%w (only the list of keys is; it lies under the user %s, and the grants do without it)", err, listUser)
+		return fmt.Errorf("%w (only the list of keys is, under the user %s: grants that are there go on, new ones need it; delete that item, and Keys shows those of later logins)", err, listUser)
 	}
 	return err
 }

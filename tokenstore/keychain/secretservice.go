@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 
@@ -86,15 +88,31 @@ func meaningOfName(err error) error {
 		return nil
 	case name == "AccessDenied":
 		return ErrDenied
-	case strings.HasPrefix(name, "Spawn."), slices.Contains(absences, name):
+	case strings.HasPrefix(name, "Spawn."), slices.Contains(absences, name), slices.Contains(silences, name):
 		return ErrUnavailable
 	}
 	return nil
 }
 
+// isUnanswered reports whether there was a keychain, and its answer did not come: it crashed, or hangs.
+func isUnanswered(err error) bool {
+	var refused dbus.Error
+	var network *net.OpError
+	switch {
+	case errors.As(err, &refused):
+		return slices.Contains(silences, strings.TrimPrefix(refused.Name, "org.freedesktop.DBus.Error."))
+	case errors.As(err, &network):
+		return network.Op != "dial"
+	}
+	return errors.Is(err, dbus.ErrClosed) || errors.Is(err, io.EOF)
+}
+
+// silences are the errors of a bus on which a service has not answered.
+var silences = []string{"NoReply", "Disconnected", "Timeout", "TimedOut"}
+
 // absences are the errors of a bus on which there is no service, or no Secret Service under its name.
 // Others, such as Failed, are the service's own.
 var absences = []string{
-	"ServiceUnknown", "NameHasNoOwner", "NoReply", "Disconnected", "NoServer", "Timeout", "TimedOut",
+	"ServiceUnknown", "NameHasNoOwner", "NoServer",
 	"UnknownObject", "UnknownInterface", "UnknownMethod", "UnknownProperty",
 }

@@ -6,13 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/godbus/dbus/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/tokenstore"
@@ -351,4 +354,27 @@ func expectPrompt(ctx context.Context) error {
 		return fmt.Errorf("failing at once took %v", took)
 	}
 	return nil
+}
+
+// A keychain that has crashed is not absent: its answer is lost, and what it was told may have been done.
+func TestKeychainThatCrashesIsNotAbsent(t *testing.T) {
+	for name, trouble := range map[string]error{
+		"no reply":           dbus.Error{Name: "org.freedesktop.DBus.Error.NoReply"},
+		"disconnected":       dbus.Error{Name: "org.freedesktop.DBus.Error.Disconnected"},
+		"timed out":          dbus.Error{Name: "org.freedesktop.DBus.Error.TimedOut"},
+		"connection closed":  dbus.ErrClosed,
+		"connection is lost": &net.OpError{Op: "read", Net: "unix", Err: syscall.ECONNRESET},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			d.f.trouble = func(string, string) error { return trouble }
+			e := d.open(t, true)
+			_, _, err := e.Load(t.Context(), "k")
+			require.ErrorIs(t, err, keychain.ErrUnavailable)
+			require.NotErrorIs(t, err, tokenstore.ErrNotFound)
+			_, err = e.Swap(t.Context(), "k", "", []byte("v"))
+			require.ErrorIs(t, err, keychain.ErrUnavailable)
+			requireValue(t, d.fallback, "")
+		})
+	}
 }

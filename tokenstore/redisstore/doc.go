@@ -7,7 +7,7 @@
 //	store, err := redisstore.New(client, redisstore.Options{Key: seal.RawKey(key)})
 //
 // A Store is a Lister, Waiter, Prober, Expirer and Notifier. The client stays the program's: the Store never closes it.
-// *redis.Ring and clients that read from replicas are refused. Options.Key seals the values; Options.Plaintext does not.
+// *redis.Ring and clients that read from replicas are refused, as far as a client tells (ReplicaOnly it does not). Options.Key seals the values; Options.Plaintext does not.
 //
 // # What is kept
 //

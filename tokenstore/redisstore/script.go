@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
-	"errors"
 	"strconv"
 	"time"
 
@@ -78,7 +77,8 @@ func (s *Store) change(ctx context.Context, c change) error {
 }
 
 // swap runs cmd, and once more if the connection breaks, which may have been before or after the server did it. What the
-// second try finds tells then only of a success: a conflict may be with what the first one wrote.
+// second try finds tells then only of a success: a conflict may be with what the first one wrote, and a refusal says
+// nothing of the first try.
 func (s *Store) swap(ctx context.Context, cmd command) error {
 	return s.abandon(ctx, func() error {
 		err := s.run(ctx, cmd)
@@ -86,7 +86,7 @@ func (s *Store) swap(ctx context.Context, cmd command) error {
 			return err
 		}
 		again := s.run(ctx, cmd)
-		if errors.Is(again, tokenstore.ErrConflict) && !isReply(err) {
+		if again != nil && !isReply(err) {
 			return err
 		}
 		return again

@@ -112,6 +112,9 @@ func (s *Store) Swap(ctx context.Context, key string, old tokenstore.Version, va
 // authorization server can be wrong by: what Redis has let go of does not come back.
 const grace = 24 * time.Hour
 
+// longest is the longest life that Redis is told of.
+const longest = 100 * 365 * 24 * time.Hour
+
 // SwapUntil implements tokenstore.Expirer. Redis removes the value a day after until, counted from now: its own clock
 // may show another time.
 func (s *Store) SwapUntil(
@@ -126,7 +129,8 @@ func (s *Store) SwapUntil(
 		}
 		change.stored = stored
 		if !until.IsZero() {
-			change.life = max(time.Until(until)+grace, time.Millisecond)
+			// Clamped: a clock that is far ahead must not delete what is written, nor a far end overflow.
+			change.life = min(max(time.Until(until), 0), longest) + grace
 		}
 	}
 	err := s.change(ctx, change)

@@ -172,12 +172,16 @@ func TestSwapUntil(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, time.Duration(-1), life(), "a later Swap takes the end away")
 
-	version, err = s.SwapUntil(t.Context(), "k", version, []byte("x"), time.Now().Add(-time.Hour))
+	for _, past := range []time.Duration{time.Hour, 48 * time.Hour, 1000 * 365 * 24 * time.Hour} {
+		version, err = s.SwapUntil(t.Context(), "k", version, []byte("x"), time.Now().Add(-past))
+		require.NoError(t, err)
+		require.InDelta(t, 24*time.Hour, life(), float64(time.Minute), "what is written now is there for a day, however wrong the clock is")
+	}
+	version, err = s.SwapUntil(t.Context(), "k", version, []byte("y"), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
 	require.NoError(t, err)
-	require.InDelta(t, 23*time.Hour, life(), float64(time.Minute))
+	require.Greater(t, life(), 99*365*24*time.Hour)
 
-	version, err = s.SwapUntil(t.Context(), "k", version, []byte("y"), time.Now().Add(-48*time.Hour))
-	require.NoError(t, err)
+	require.NoError(t, client.PExpire(t.Context(), "until:k", time.Millisecond).Err())
 	require.Eventually(t, func() bool {
 		_, _, err := s.Load(t.Context(), "k")
 		return err != nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/evergrant/evergrant/internal/secret"
+	"github.com/evergrant/evergrant/tokenstore"
 )
 
 // keyLength is the length of every key in bytes: AES-256.
@@ -52,6 +53,9 @@ func (k rawKey) check() error {
 // ask returns the key of source, nil if there is none.
 func ask(ctx context.Context, source KeySource, create bool) ([]byte, error) {
 	key, err := source.Key(ctx, create)
+	if errors.Is(err, tokenstore.ErrNotFound) || errors.Is(err, tokenstore.ErrConflict) {
+		return nil, fmt.Errorf("seal: the key cannot be had: %v", err) // not what these words mean of a grant
+	}
 	if err != nil {
 		return nil, fmt.Errorf("seal: the key cannot be had: %w", err)
 	}

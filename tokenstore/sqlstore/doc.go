@@ -87,7 +87,8 @@
 // # Errors
 //
 //	ErrNoTable      run Migrate
-//	ErrReadOnly     the server takes no writes, as during a fail-over; calls succeed again when it does
+//	ErrReadOnly     the server takes no writes, as during a fail-over; calls succeed again when it does, or when
+//	                the pool has new connections: set ConnMaxLifetime, and target_session_attrs=read-write
 //	ErrUnavailable  not reached, being restarted, or out of connections; calls succeed again when it is back
 //	ErrBusy         lock_timeout, statement_timeout, or others in the way for some 5 s; nothing was written
 //	seal.ErrWrongKey, seal.ErrNoKey, tokenstore.ErrDamaged: of one row, which is left alone

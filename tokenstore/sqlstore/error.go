@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"time"
 )
@@ -60,14 +61,25 @@ func fail(what string, err error) error {
 	if f.kind != nil {
 		f.text += f.kind.Error() + ": "
 	}
-	f.text += err.Error()
 	var stated interface{ SQLState() string }
-	if errors.As(err, &stated) {
-		f.state = stated.SQLState()
-	} else {
+	if !errors.As(err, &stated) {
+		f.text += err.Error()
 		f.cause = err
+		return f
+	}
+	f.state = stated.SQLState()
+	if quotes(f.state) {
+		f.text += "SQLSTATE " + f.state + "; the server's log has its message, which may quote the row: see that the table is as Store.Schema makes it"
+	} else {
+		f.text += err.Error()
 	}
 	return f
+}
+
+// quotes reports whether a message with this code may hold what was to be written: data that do not fit a type
+// or a constraint, and what triggers and functions of somebody's say.
+func quotes(state string) bool {
+	return len(state) < 2 || slices.Contains([]string{"22", "23", "38", "39", "44", "P0"}, state[:2])
 }
 
 // SQLite's result codes, of which the lowest byte is the kind.

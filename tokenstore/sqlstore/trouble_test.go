@@ -208,18 +208,26 @@ func TestStatementTimeout(t *testing.T) {
 // TestErrorsQuoteNothing has the server say what it would not take, in the ways that it has.
 func TestErrorsQuoteNothing(t *testing.T) {
 	const secret = "not-to-be-shown-5d41"
-	for name, body := range map[string]string{
-		"a constraint": "",
-		"a trigger":    `RAISE EXCEPTION 'no' USING DETAIL = encode(NEW.value, 'escape'), HINT = encode(NEW.value, 'escape');`,
+	alter := func(how string) func(*testing.T, *sql.DB) {
+		return func(t *testing.T, db *sql.DB) {
+			_, err := db.ExecContext(t.Context(), `ALTER TABLE `+table(t.Name())+how)
+			require.NoError(t, err)
+		}
+	}
+	trigger := func(body string) func(*testing.T, *sql.DB) {
+		return func(t *testing.T, db *sql.DB) { trap(t, db, body) }
+	}
+	for name, spoil := range map[string]func(*testing.T, *sql.DB){
+		"a constraint":        alter(` ADD CHECK (length(value) < 9)`),
+		"a number's column":   alter(` ALTER value TYPE bigint USING 0`),
+		"an array's column":   alter(` ALTER value TYPE text[] USING NULL`),
+		"a version's column":  alter(` ALTER version TYPE bigint USING 0`),
+		"a trigger's detail":  trigger(`RAISE EXCEPTION 'no' USING DETAIL = encode(NEW.value, 'escape'), HINT = encode(NEW.value, 'escape');`),
+		"a trigger's message": trigger(`RAISE EXCEPTION 'no %', encode(NEW.value, 'escape');`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, db := onPostgres(t, sqlstore.Options{})
-			if body != "" {
-				trap(t, db, body)
-			} else {
-				_, err := db.ExecContext(t.Context(), `ALTER TABLE `+table(t.Name())+` ADD CHECK (length(value) < 9)`)
-				require.NoError(t, err)
-			}
+			spoil(t, db)
 			_, err := s.Swap(t.Context(), "k", "", []byte(secret))
 			require.Error(t, err)
 			var quoting *pgconn.PgError
