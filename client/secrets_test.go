@@ -523,6 +523,14 @@ var acts = []act{
 		x.arm(x)
 		return x.session.Finish(ctx, p, back)
 	}},
+	{name: "Start with a pushed request", set: withPushing, do: func(ctx context.Context, x *trial) error {
+		x.arm(x)
+		p, err := x.session.Start(ctx, client.AuthCode{Params: url.Values{"login_hint": {"alice"}, "resource": {"https://api.test"}}})
+		if err == nil {
+			x.show(p)
+		}
+		return err
+	}},
 	{name: "Token", do: func(ctx context.Context, x *trial) error {
 		x.adopt()
 		time.Sleep(2 * time.Hour)
@@ -678,6 +686,27 @@ func (p *translator) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(got), endOf{err}))
 	return resp, nil
+}
+
+// withPushing has the server take pushed requests.
+func withPushing(x *trial) {
+	x.as.Change(func() {
+		x.as.Policy.Metadata = map[string]any{"pushed_authorization_request_endpoint": x.as.Issuer + "/par"}
+	})
+	x.tap.base = pushing{x.tap.base}
+}
+
+// pushing stands before a server that takes no pushed requests, and takes them.
+type pushing struct{ next http.RoundTripper }
+
+func (p pushing) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method != http.MethodPost || !strings.HasSuffix(req.URL.Path, "/par") {
+		return p.next.RoundTrip(req)
+	}
+	if _, err := io.Copy(io.Discard, req.Body); err != nil {
+		return nil, err
+	}
+	return answer(http.StatusCreated, nil, `{"request_uri":"urn:example:1","expires_in":60}`), nil
 }
 
 func onLoopback(x *trial) { x.config.RedirectURL = "" }

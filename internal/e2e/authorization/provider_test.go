@@ -128,6 +128,34 @@ func TestOIDCProviderGivesTokensForResources(t *testing.T) {
 	require.NotErrorIs(t, err, client.ErrLoginRequired, "which it does not say")
 }
 
+// Shows R9396-2-1, R9396-3-1, R9396-5-1, R9396-6-1, R9396-7-1.
+func TestOIDCProviderGrantsAuthorizationDetails(t *testing.T) {
+	t.Parallel()
+	const api, payment = "https://pay.example/", `[{"type":"payment","amount":"9.50 €"}]`
+	p := oidcprovider.Start(t, oidcprovider.Config{
+		Rotate: true, RedirectURIs: []string{callback}, Resources: []string{api}, DetailTypes: []string{"payment"},
+	})
+	want := []any{map[string]any{"type": "payment", "amount": "9.50 €"}}
+	details := func(s *client.Session) any {
+		token, err := s.Token(t.Context())
+		require.NoError(t, err)
+		return token.Extra("authorization_details")
+	}
+	account := newClient(t, backend(p)).Session("alice")
+	s := account.Resource(api)
+	pending := start(t, s, url.Values{"authorization_details": {payment}})
+	require.NoError(t, s.Finish(t.Context(), pending, p.SignIn(pending.URL, "alice").Query()))
+	require.Equal(t, want, details(s), "granted with the scopes")
+	_, err := s.Renew(t.Context(), nil)
+	require.NoError(t, err)
+	require.Equal(t, want, details(s))
+
+	_, err = s.Start(t.Context(), client.AuthCode{Params: url.Values{"authorization_details": {`[{"type":"unknown"}]`}}})
+	var e *client.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, "invalid_authorization_details", e.Code)
+}
+
 // A real browser posts the response from the provider's own page to the loopback listener.
 func TestOIDCProviderPostsTheResponse(t *testing.T) {
 	t.Parallel()
@@ -145,9 +173,11 @@ func TestOIDCProviderPostsTheResponse(t *testing.T) {
 	}()
 	b.SignIn(<-address, "alice")
 	require.NoError(t, <-outcome)
-	require.Eventually(t, func() bool { return strings.Contains(b.Text(), "You are logged in") }, 10*time.Second, 50*time.Millisecond)
-	require.NotContains(t, b.Location(), "code=")
-	require.NotContains(t, b.Location(), "state=")
+	for end := time.Now().Add(10 * time.Second); b.Title() != "You are logged in"; {
+		require.True(t, time.Now().Before(end), b.Title())
+		time.Sleep(50 * time.Millisecond)
+	}
+	require.Regexp(t, "/callback/done$", b.Location())
 	resp, err := s.HTTPClient().Get(p.API())
 	require.NoError(t, err)
 	defer resp.Body.Close()

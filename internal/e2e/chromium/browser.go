@@ -87,6 +87,12 @@ func (b *Browser) Location() string {
 	return read(b, chromedp.Location())
 }
 
+// Title is the title of the page, also while the browser goes from page to page by itself.
+func (b *Browser) Title() string {
+	b.t.Helper()
+	return read(b, chromedp.Title())
+}
+
 // Text is what the page says.
 func (b *Browser) Text() string {
 	b.t.Helper()

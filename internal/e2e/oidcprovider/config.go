@@ -14,6 +14,8 @@ type Config struct {
 	// Resources are the resource servers (RFC 8707) that tokens can be asked for. Each knows the scopes api:read and
 	// api:write.
 	Resources []string
+	// DetailTypes are the types of authorization details (RFC 9396) that can be asked for. Empty: none are looked at.
+	DetailTypes []string
 	// Registration opens dynamic client registration (RFC 7591).
 	Registration bool
 	// Issuer is what the provider calls itself, if clients reach it at another address than its own, such as a proxy's.
@@ -95,6 +97,7 @@ func (c Config) input(a *authority) any {
 		"accessTokenSeconds": int(life / time.Second),
 		"alwaysRefreshToken": c.AlwaysRefreshToken,
 		"resources":          append([]string{}, c.Resources...),
+		"detailTypes":        append([]string{}, c.DetailTypes...),
 		"registration":       c.Registration,
 		"issuer":             c.Issuer,
 		"dpopBound":          c.DPoPBound,

@@ -28,6 +28,7 @@ async function consent(provider, details, params, session, grantId) {
   for (const [resource, scopes] of Object.entries(details.missingResourceScopes ?? {})) {
     grant.addResourceScope(resource, scopes.join(' '));
   }
+  for (const detail of details.rar ?? []) grant.addRar(detail);
   return grant.save();
 }
 

@@ -35,12 +35,28 @@ const keys = () => [['rsa', { modulusLength: 2048 }], ['ec', { namedCurve: 'P-25
   .map(([type, options]) => generateKeyPairSync(type, options).privateKey.export({ format: 'jwk' }));
 const algorithms = ['RS256', 'PS256', 'PS384', 'ES256', 'ES384', 'EdDSA', 'HS256'];
 
+// Whoever consents grants the authorization details (RFC 9396) as they were asked for; a token has those of its request.
+const details = (types) => {
+  const asked = (ctx) => ctx.oidc.params.authorization_details && JSON.parse(ctx.oidc.params.authorization_details);
+  return {
+    enabled: true,
+    types: Object.fromEntries(types.map((type) => [type, { validate: () => {} }])),
+    authorizationDetailsForGrantSource: (ctx) => asked(ctx),
+    authorizationDetailsForAccessToken: (ctx, token, source) => asked(ctx) ?? source?.rar,
+    authorizationDetailsForIntrospection: (ctx, token) => token.rar,
+  };
+};
+
 const store = new Map();
 const lifetime = () => config.accessTokenSeconds; // a test may change it
 
 const provider = new Provider(issuer, {
   adapter: adapterOver(store),
-  clients: config.clients.map((client) => ({ ...client, dpop_bound_access_tokens: config.dpopBound })),
+  clients: config.clients.map((client) => ({
+    ...client,
+    dpop_bound_access_tokens: config.dpopBound,
+    ...(config.detailTypes.length && { authorization_details_types: config.detailTypes }),
+  })),
   ...(mtls && { discovery: { mtls_endpoint_aliases: aliases(mtls) } }),
   clientAuthMethods: [
     'client_secret_basic', 'client_secret_jwt', 'client_secret_post', 'private_key_jwt', 'none',
@@ -88,6 +104,7 @@ const provider = new Provider(issuer, {
         return { scope: 'api:read api:write', audience: resource, accessTokenTTL: lifetime(), accessTokenFormat: 'opaque' };
       },
     },
+    ...(config.detailTypes.length && { richAuthorizationRequests: details(config.detailTypes) }),
     ...config.features,
   },
 });
