@@ -15,8 +15,8 @@ import (
 	"github.com/evergrant/evergrant/internal/e2e/ledger"
 )
 
-// endHeader is when the token ends that the API has taken, in nanoseconds of Unix time.
-const endHeader = "Token-End"
+// usableHeader is until when the client has surely a use for the token that the API has taken, in nanoseconds of Unix time.
+const usableHeader = "Token-Usable"
 
 // apiAddress is where the API would be. It is in the worker: eight processes call it more than a thousand times a second,
 // which over HTTP takes more time than two cores have under the race detector.
@@ -36,7 +36,12 @@ type api struct {
 type access struct {
 	account string
 	end     time.Time
+	life    time.Duration
 }
+
+// usable is until when the client has surely a use for the token: not in the last twentieth of its life; and it counts
+// from when it sent its request, which the gate does not know.
+func (t access) usable() time.Time { return t.end.Add(-t.life/20 - 250*time.Millisecond) }
 
 func openAPI(list string) (*api, error) {
 	f, err := os.Open(list)
@@ -52,7 +57,7 @@ func (a *api) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp := &http.Response{
 		StatusCode: http.StatusNoContent, ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody, Request: r,
-		Header: http.Header{endHeader: {strconv.FormatInt(token.end.UnixNano(), 10)}},
+		Header: http.Header{usableHeader: {strconv.FormatInt(token.usable().UnixNano(), 10)}},
 	}
 	if token.account == "" || !strings.HasSuffix(r.URL.Path, "/"+token.account) || !time.Now().Before(token.end) {
 		resp.StatusCode = http.StatusUnauthorized
@@ -77,11 +82,11 @@ func (a *api) find(name string) (access, error) {
 	a.read += int64(len(whole))
 	for line := range strings.Lines(whole) {
 		var name, account string
-		var end int64
-		if _, err := fmt.Sscan(line, &name, &account, &end); err != nil {
+		var end, life int64
+		if _, err := fmt.Sscan(line, &name, &account, &end, &life); err != nil {
 			return access{}, err
 		}
-		a.tokens[name] = access{account, time.Unix(0, end)}
+		a.tokens[name] = access{account, time.Unix(0, end), time.Duration(life)}
 	}
 	return a.tokens[name], nil
 }

@@ -90,12 +90,14 @@ func (g *gate) token(w http.ResponseWriter, r *http.Request) {
 func (g *gate) given(answer []byte, at time.Time) error {
 	var given struct {
 		AccessToken string `json:"access_token"`
+		ExpiresIn   int64  `json:"expires_in"`
 		IDToken     string `json:"id_token"`
 	}
 	if json.Unmarshal(answer, &given) != nil || given.AccessToken == "" {
 		return nil // a refusal
 	}
-	_, err := fmt.Fprintln(g.list, ledger.Name(given.AccessToken), subject(given.IDToken), at.Add(tokenLife).UnixNano())
+	life := time.Duration(given.ExpiresIn) * time.Second
+	_, err := fmt.Fprintln(g.list, ledger.Name(given.AccessToken), subject(given.IDToken), at.Add(life).UnixNano(), int64(life))
 	return err
 }
 

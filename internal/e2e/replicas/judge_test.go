@@ -15,6 +15,7 @@ import (
 // workers. Refresh tokens are named as in a ledger, and no two accounts ever have the same.
 type evidence struct {
 	ledger []ledger.TokenRequest
+	stale  time.Duration        // the age at which the engine replaces an access token, at the earliest
 	doubts map[string]int       // the kills of workers that had sent the token and not noted what came of it
 	leases map[string]int       // the kills of workers that had the token's lease, whether they had sent it or not
 	held   map[string]time.Time // when the token was first known to be in the store
@@ -28,7 +29,7 @@ func (e evidence) faults() []string {
 	fault := func(token, format string, values ...any) {
 		faults = append(faults, token+": "+fmt.Sprintf(format, values...))
 	}
-	sent, successor, refused := map[string]int{}, map[string]string{}, 0
+	sent, successor, refused := map[string]int{}, map[string]string{}, map[string]bool{}
 	for _, line := range ledger.Refreshes(e.ledger) {
 		token := line.Presented
 		if sent[token]++; sent[token] == 2+e.doubts[token] {
@@ -44,7 +45,7 @@ func (e evidence) faults() []string {
 		case line.Status != http.StatusBadRequest || line.Error != "invalid_grant":
 			fault(token, "the provider is not well: %d %s", line.Status, line.Error)
 		default:
-			refused++
+			refused[token] = true
 			if !spent {
 				fault(token, "refused, though it was never spent")
 			}
@@ -53,8 +54,8 @@ func (e evidence) faults() []string {
 			}
 		}
 	}
-	if refused != e.losses {
-		fault("all", "%d grants were lost, and %d losses reported", refused, e.losses)
+	if len(refused) != e.losses {
+		fault("all", "%d grants were lost, and %d losses reported", len(refused), e.losses)
 	}
 	return faults
 }
@@ -76,7 +77,7 @@ func (e evidence) cost() (requests int, minimum, owed float64) {
 			requests++
 			switch at, ok := given[line.Presented]; {
 			case ok && !spent[line.Presented]:
-				worth := min(float64(line.Time.Sub(at))/float64(staleAge), 1)
+				worth := min(float64(line.Time.Sub(at))/float64(e.stale), 1)
 				minimum += worth
 				if inherited[line.Presented] {
 					owed += 1 - worth
@@ -106,7 +107,7 @@ func TestEvidenceIsJudged(t *testing.T) {
 		return line
 	}
 	login := ledger.TokenRequest{GrantType: "authorization_code", Time: start, Issued: "a", Status: http.StatusOK}
-	const s = staleAge
+	const s = 15 * time.Second
 	for _, tt := range []struct {
 		name    string
 		of      evidence
@@ -122,6 +123,8 @@ func TestEvidenceIsJudged(t *testing.T) {
 			ledger: []ledger.TokenRequest{login, request(2*s, "a", "b")}}},
 		{name: "a process killed with a lease, its heir's token renewed early", minimum: 1.25, owed: 0.75, of: evidence{leases: map[string]int{"a": 1},
 			ledger: []ledger.TokenRequest{login, request(2*s, "a", "b"), request(2*s+s/4, "b", "c")}}},
+		{name: "a process killed, the one after it with the refusal", minimum: 1, owed: 2, of: evidence{doubts: map[string]int{"a": 2}, losses: 1,
+			ledger: []ledger.TokenRequest{login, request(s, "a", "b"), request(2*s, "a", ""), request(3*s, "a", "")}}},
 		{name: "renewed at half its stale age", minimum: 0.5, of: evidence{ledger: []ledger.TokenRequest{login, request(s/2, "a", "b")}}},
 		{name: "a loss that nobody reports", minimum: 1, owed: 1, fault: "all: 1 grants were lost, and 0", of: evidence{doubts: map[string]int{"a": 1},
 			ledger: []ledger.TokenRequest{login, request(s, "a", "b"), request(2*s, "a", "")}}},
@@ -140,6 +143,7 @@ func TestEvidenceIsJudged(t *testing.T) {
 			ledger: []ledger.TokenRequest{login, {GrantType: "refresh_token", Time: at(s), Presented: "a", Status: http.StatusServiceUnavailable}}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			tt.of.stale = s
 			requests, minimum, owed := tt.of.cost()
 			require.Equal(t, len(tt.of.ledger)-1, requests)
 			require.InDelta(t, tt.minimum, minimum, 1e-9)

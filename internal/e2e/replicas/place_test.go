@@ -17,7 +17,7 @@ import (
 )
 
 // connections is how many a process has to its database. PostgreSQL allows for a hundred in all.
-const connections = 8
+const connections = 5
 
 // place is where the store of all processes lies. One of the two is set.
 type place struct {

@@ -160,8 +160,8 @@ func call(hc *http.Client, address string) (usable time.Time, err error) {
 	if resp.StatusCode != http.StatusNoContent {
 		return time.Time{}, fmt.Errorf("the API answers %s", resp.Status)
 	}
-	end, err := strconv.ParseInt(resp.Header.Get(endHeader), 10, 64)
-	return time.Unix(0, end).Add(-lastMoments), err
+	until, err := strconv.ParseInt(resp.Header.Get(usableHeader), 10, 64)
+	return time.Unix(0, until), err
 }
 
 // cause is why err requires a login.
