@@ -86,7 +86,7 @@ func (s *Store) swap(ctx context.Context, cmd command) error {
 			return err
 		}
 		again := s.run(ctx, cmd)
-		if again != nil && !isReply(err) {
+		if again != nil && !isReply(err) && codeOf(again) != "WAIT" { // WAIT: it is done, and too few replicas have it
 			return err
 		}
 		return again
