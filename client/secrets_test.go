@@ -821,6 +821,7 @@ func refusal(members map[string]string) string {
 
 // TestSecretsAreNeverShown_I10 lets everything succeed and fail that this package does, and looks for the secrets
 // of the trial in every error and every value.
+// Shows R6749-10.1-1, R6750-5.3-1.
 func TestSecretsAreNeverShown_I10(t *testing.T) {
 	seen := sight{shown: map[string]int{}, secrets: map[string]int{}}
 	healthy := func(*trial) {}

@@ -27,17 +27,13 @@ type requirement struct {
 	words   string
 }
 
-// verdict says why no test shows a requirement, or names one that does without bearing its id.
-type verdict struct {
-	kind string // test, server, not offered, not yet
-	text string // the reason, or folder.TestName
-}
+// verdict says why no test shows a requirement.
+type verdict struct{ kind, reason string }
 
 var (
-	idWord    = regexp.MustCompile(`^(?:R\d{4}b?|O21|OIDC[A-Za-z]*|MCP2[56]|CIMD)-[A-Za-z0-9.]+-\d+$`)
-	idsName   = regexp.MustCompile(`^_(?:R\d{4}b?|O21|OIDC[A-Za-z]*|MCP2[56]|CIMD)_[0-9A-Z]`)
-	testNamed = regexp.MustCompile(`^[a-z0-9/]+\.Test\w+$`)
-	kinds     = []string{"test", "server", "not offered", "not yet"}
+	idWord  = regexp.MustCompile(`^(?:R\d{4}b?|O21|OIDC[A-Za-z]*|MCP2[56]|CIMD)-[A-Za-z0-9.]+-\d+$`)
+	idsName = regexp.MustCompile(`^_(?:R\d{4}b?|O21|OIDC[A-Za-z]*|MCP2[56]|CIMD)_[0-9A-Z]`)
+	kinds   = []string{"server", "not offered", "not yet"}
 )
 
 // TestConformance compares docs/conformance.md with what it is made of: the requirements, the tests that bear their ids,
@@ -74,32 +70,17 @@ func requirements(t *testing.T) []requirement {
 	return all
 }
 
-// verdicts gives what the other files of docs/conformance say, by id.
-func verdicts(t *testing.T, all []requirement) map[string][]verdict {
+// verdicts gives the verdicts of the list, by id.
+func verdicts(t *testing.T, all []requirement) map[string]verdict {
 	t.Helper()
-	names, err := fs.Glob(house, "docs/conformance/*.txt")
-	require.NoError(t, err)
-	known, exist := map[string]bool{}, tests(t)
-	for _, r := range all {
-		known[r.id] = true
-	}
-	found := map[string][]verdict{}
-	for _, name := range names {
-		if path.Base(name) == "requirements.txt" {
-			continue
-		}
-		for _, line := range lines(t, name) {
-			id, rest, _ := strings.Cut(line, " ")
-			require.Truef(t, known[id], "%s: there is no requirement %s", name, id)
-			i := slices.IndexFunc(kinds, func(kind string) bool { return strings.HasPrefix(rest, kind+" ") })
-			require.GreaterOrEqualf(t, i, 0, "%s: %s has no verdict with a reason", name, id)
-			v := verdict{kinds[i], strings.TrimSpace(rest[len(kinds[i]):])}
-			if v.kind == "test" {
-				require.Regexp(t, testNamed, v.text, id)
-				require.Truef(t, exist[v.text], "%s: %s: there is no %s", name, id, v.text)
-			}
-			found[id] = append(found[id], v)
-		}
+	found := map[string]verdict{}
+	for _, line := range lines(t, "docs/conformance/verdicts.txt") {
+		id, rest, _ := strings.Cut(line, " ")
+		require.Truef(t, slices.ContainsFunc(all, func(r requirement) bool { return r.id == id }), "there is no requirement %s", id)
+		require.NotContainsf(t, found, id, "%s is judged twice", id)
+		i := slices.IndexFunc(kinds, func(kind string) bool { return strings.HasPrefix(rest, kind+" ") })
+		require.GreaterOrEqualf(t, i, 0, "%s has no verdict with a reason", id)
+		found[id] = verdict{kinds[i], strings.TrimSpace(rest[len(kinds[i]):])}
 	}
 	return found
 }
@@ -245,13 +226,13 @@ requirement the tests that show it, or why none does.
 
 Levels: M, the client must; S, it should; X, servers may, and the client has to live with it; D, no rule of the text, but
 it follows from one. An id is made of document, section and a number of our own. Tests bear ids in their names (with _ for
-. and -), in a line of their comments that begins with "Shows", or in the names of their subtests; a few are named here
-without bearing one.
+. and -), in a line of their comments that begins with "Shows", or in the names of their subtests. "Not yet" is said of
+what comes with zero configuration: registration, metadata of resources, a preset for the Model Context Protocol.
 
 `
 
 // conformance gives the page. Every requirement has tests or one verdict.
-func conformance(t *testing.T, all []requirement, verdicts map[string][]verdict, bearers map[string][]string) string {
+func conformance(t *testing.T, all []requirement, verdicts map[string]verdict, bearers map[string][]string) string {
 	t.Helper()
 	var rows strings.Builder
 	counts := "| document | requirements | shown by tests | the server's duty | not offered | not yet |\n| --- | --- | --- | --- | --- | --- |\n"
@@ -289,28 +270,18 @@ func counted(title string, count map[string]int) string {
 	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d |\n", title, all, count["test"], count["server"], count["not offered"], count["not yet"])
 }
 
-// judged gives the kind of a requirement's verdict, and its words.
-func judged(t *testing.T, r requirement, said []verdict, bearers []string) (kind, words string) {
+// judged gives the kind of a requirement's verdict, and its words. What tests show needs no other verdict.
+func judged(t *testing.T, r requirement, said verdict, bearers []string) (kind, words string) {
 	t.Helper()
-	shown := slices.Clone(bearers)
-	for _, v := range said {
-		if v.kind == "test" {
-			shown = append(shown, v.text)
-			continue
+	if said == (verdict{}) {
+		if len(bearers) == 0 {
+			return "", ""
 		}
-		require.Emptyf(t, kind, "%s is judged twice", r.id)
-		require.Falsef(t, v.kind == "server" && r.level == "M", "%s binds the client: the server cannot do it for us", r.id)
-		kind, words = v.kind, strings.Replace(v.kind, "server", "the server's duty", 1)+": "+v.text
+		return "test", "`" + strings.Join(bearers, "`, `") + "`"
 	}
-	if kind != "" {
-		require.Emptyf(t, shown, "%s: %s, but tests show it", r.id, kind)
-		return kind, words
-	}
-	if len(shown) == 0 {
-		return "", ""
-	}
-	slices.Sort(shown)
-	return "test", "`" + strings.Join(slices.Compact(shown), "`, `") + "`"
+	require.Emptyf(t, bearers, "%s: %s, but tests show it", r.id, said.kind)
+	require.Falsef(t, said.kind == "server" && r.level == "M", "%s binds the client: the server cannot do it for us", r.id)
+	return said.kind, strings.Replace(said.kind, "server", "the server's duty", 1) + ": " + said.reason
 }
 
 func TestIDsOfATest(t *testing.T) {
@@ -335,15 +306,15 @@ func TestAVerdictIsJudged(t *testing.T) {
 	r := requirement{id: "R6749-1.7-1", level: "X"}
 	for _, tt := range []struct {
 		name        string
-		said        []verdict
+		said        verdict
 		bearers     []string
 		kind, words string
 	}{
 		{name: "nothing"},
-		{"a test bears it", nil, []string{"client.TestA"}, "test", "`client.TestA`"},
-		{"a test is named", []verdict{{"test", "client.TestA"}}, []string{"client.TestB", "client.TestA"}, "test", "`client.TestA`, `client.TestB`"},
-		{"the server's", []verdict{{"server", "it knows"}}, nil, "server", "the server's duty: it knows"},
-		{"not offered", []verdict{{"not offered", "no need"}}, nil, "not offered", "not offered: no need"},
+		{"tests bear it", verdict{}, []string{"client.TestA", "client.TestB"}, "test", "`client.TestA`, `client.TestB`"},
+		{"the server's", verdict{"server", "it knows"}, nil, "server", "the server's duty: it knows"},
+		{"not offered", verdict{"not offered", "no need"}, nil, "not offered", "not offered: no need"},
+		{"not yet", verdict{"not yet", "soon"}, nil, "not yet", "not yet: soon"},
 	} {
 		kind, words := judged(t, r, tt.said, tt.bearers)
 		require.Equal(t, []string{tt.kind, tt.words}, []string{kind, words}, tt.name)
