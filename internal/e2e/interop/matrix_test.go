@@ -74,10 +74,10 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// oauth2Source is a transport.Source of one token.
-type oauth2Source struct{ token *oauth2.Token }
+// fixedSource is a transport.Source of one token.
+type fixedSource struct{ token *oauth2.Token }
 
-func (s oauth2Source) Token(context.Context) (*oauth2.Token, error) { return s.token, nil }
-func (s oauth2Source) Renew(context.Context, *oauth2.Token) (*oauth2.Token, error) {
+func (s fixedSource) Token(context.Context) (*oauth2.Token, error) { return s.token, nil }
+func (s fixedSource) Renew(context.Context, *oauth2.Token) (*oauth2.Token, error) {
 	return s.token, nil
 }
