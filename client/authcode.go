@@ -22,7 +22,7 @@ import (
 // uses PKCE with S256 (RFC 7636). The zero AuthCode asks for the Config's scopes.
 type AuthCode struct {
 	// Params are further parameters of the authorization request, such as "login_hint", "max_age", "claims",
-	// "authorization_details" (RFC 9396) or "resource", which alone may have several values (RFC 8707).
+	// "authorization_details" (RFC 9396) or "resource" (RFC 8707), which may have several values, as "audience" may.
 	//
 	// With the scopes openid and offline_access "prompt" is "consent", as OpenID Connect Core §11 demands for a refresh
 	// token, unless it is set here; empty: it is left out. With "none", a server that would have to ask the person

@@ -123,7 +123,7 @@ func withQuery(endpoint string, params url.Values) (string, error) {
 }
 
 // askedFor is what a program adds to a request, without empty values, which count as left out; an error names what a
-// server would refuse. Only "resource" may have several values (RFC 6749 §3.1, RFC 8707 §2).
+// server would refuse. Only "resource" and "audience" may have several values (RFC 6749 §3.1, RFC 8707 §2, RFC 8693 §2.1).
 func askedFor(field string, params url.Values, names ...string) (url.Values, error) {
 	if err := reserved(field, params, names...); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func askedFor(field string, params url.Values, names ...string) (url.Values, err
 	asked := make(url.Values, len(params)+12)
 	for name, values := range params {
 		given := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
-		if len(given) > 1 && name != "resource" {
+		if len(given) > 1 && name != "resource" && name != "audience" {
 			return nil, &ConfigError{field, "gives " + name + " more than once (RFC 6749 §3.1)"}
 		}
 		for _, value := range given {

@@ -135,11 +135,10 @@ func (b Browser) await(ctx context.Context, p *Pending, l *loopback.Listener) (u
 	}()
 	go func() {
 		isOpen, err := b.open(p.URL)
-		if err == nil && !isOpen {
-			err = b.announceAgain(ctx, p)
-		}
 		if err != nil {
 			results <- received{err: err}
+		} else if !isOpen {
+			b.announceAgain(ctx, p)
 		}
 	}()
 	if b.Input != nil {
@@ -161,22 +160,16 @@ func (b Browser) await(ctx context.Context, p *Pending, l *loopback.Listener) (u
 }
 
 // announceAgain writes a new address whenever the last one has ended, to a person who opens it by hand: a pushed
-// request is good for a minute or so (RFC 9126 §2.2). The login stays the same, whichever address the person takes.
-func (b Browser) announceAgain(ctx context.Context, p *Pending) error {
-	for life := p.life; p.again != nil; {
-		if sleep(ctx, life) != nil {
-			return nil
-		}
+// request is good for a minute or so (RFC 9126 §2.2). The login stays the same, whichever address the person takes, and
+// goes on where there is no new one: the person may be logging in already.
+func (b Browser) announceAgain(ctx context.Context, p *Pending) {
+	for life := p.life; p.again != nil && sleep(ctx, life) == nil; {
 		address, next, err := p.again(ctx)
 		if err == nil {
-			err = b.say("That address has ended. Open this one, unless you are logging in already:\n\n    " + address + "\n\n")
+			life = next
+			_ = b.say("That address has ended. Open this one, unless you are logging in already:\n\n    " + address + "\n\n")
 		}
-		if err != nil {
-			return fmt.Errorf("the address to log in at has ended, and there is no new one: %w", err)
-		}
-		life = next
 	}
-	return nil
 }
 
 // open opens address, which begin has made of an https or loopback one. That it cannot be opened is

@@ -207,7 +207,8 @@ func (c *Client) issuer() string {
 	return c.config.Endpoint.TokenURL
 }
 
-// fail makes the *Error of an operation on a session. An *Error passes as it is.
+// fail makes the *Error of an operation on a session. An *Error passes as it is. A server that refuses a request as such
+// may have moved its endpoints: its metadata is asked for again.
 func (c *Client) fail(op, session string, err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
@@ -219,6 +220,9 @@ func (c *Client) fail(op, session string, err error) error {
 	if f, ok := errors.AsType[*authserver.Failure](err); ok {
 		e.Code, e.Description, e.URI = f.Code, f.Description, f.URI
 		e.StatusCode, e.RetryAfter = f.Status, f.RetryAfter
+		if f.Outcome == authserver.Misconfigured {
+			c.metadata.expire()
+		}
 	}
 	return e
 }

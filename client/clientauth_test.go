@@ -91,7 +91,7 @@ func TestTheMethodIsChosenByWhatTheServerOffersAndTheClientHas(t *testing.T) {
 			}
 			require.NoError(t, err)
 			require.NoError(t, s.Logout(t.Context()))
-			require.Len(t, d.letters(), 2, "one request each: nothing is probed")
+			require.Len(t, d.letters(), 3, "one request for a token, and one for each that is revoked: nothing is probed")
 			for _, l := range d.letters() {
 				require.Equal(t, tt.want, l.method(), "at %s", l.url.Path) // R7009-2.1-2
 			}

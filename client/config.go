@@ -153,7 +153,7 @@ func (c *Config) validate() error {
 			errs = append(errs, err)
 		}
 	}
-	if err := reserved("Config.TokenParams", c.TokenParams, "grant_type", "refresh_token", "scope", "resource",
+	if _, err := askedFor("Config.TokenParams", c.TokenParams, "grant_type", "refresh_token", "scope", "resource",
 		"client_id", "client_secret", "client_assertion", "client_assertion_type"); err != nil {
 		errs = append(errs, err)
 	}

@@ -19,7 +19,7 @@ import (
 // after each slow_down. While it cannot be reached it is asked ever less often, and the login goes on.
 type Device struct {
 	// Params are further parameters of the device authorization request, such as "audience", "authorization_details" or
-	// "resource", which alone may have several values.
+	// "resource", which may have several values.
 	Params url.Values
 
 	// Replace lets another subject than the stored one log in.

@@ -49,6 +49,9 @@ func (m *metadataCache) get(ctx context.Context, c *Client) (*authserver.Metadat
 	if e, ok := errors.AsType[*authserver.DiscoveryError](err); ok && known == nil && e.IsAbsent() && c.config.Endpoint.TokenURL != "" {
 		found, err = &authserver.Metadata{Issuer: c.config.Issuer, Life: metadataPause}, nil // the Config says it all
 	}
+	if err != nil {
+		err = c.fail("discover", "", err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := c.machine.Now().Mono
@@ -59,9 +62,7 @@ func (m *metadataCache) get(ctx context.Context, c *Client) (*authserver.Metadat
 	case known != nil:
 		m.until = now + metadataPause
 		return known, nil
-	}
-	err = c.fail("discover", "", err)
-	if ctx.Err() == nil { // else it is this caller's alone
+	case ctx.Err() == nil: // else it is this caller's alone
 		m.failed, m.err = m.failed+1, err
 	}
 	return nil, err

@@ -140,6 +140,20 @@ func TestR8414_3_2_2(t *testing.T) {
 			require.Equal(t, []string{"https://as.test/token", "https://as.test/token", "https://elsewhere.test/token"}, r.posts)
 		})
 	})
+	t.Run("asked for again when a login has not found its endpoint", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newPublisher(t)
+			r.document["authorization_endpoint"], r.gone = "https://as.test/authorize", true
+			s := r.client(nil, func(c *client.Config) { c.RedirectURL = "https://app.test/callback" }).Session("alice")
+			p, asked := begin(t, s, nil)
+			time.Sleep(2 * time.Minute)
+			require.Error(t, s.Finish(t.Context(), p, back(asked)))
+			r.change(func() { r.document["token_endpoint"] = "https://as.test/moved" })
+			p, asked = begin(t, s, nil)
+			require.NoError(t, s.Finish(t.Context(), p, back(asked)))
+			require.Equal(t, 2, r.count())
+		})
+	})
 	t.Run("not more than once a minute", func(t *testing.T) {
 		renewing(t, func(t *testing.T, r *publisher, renew func() error) {
 			r.change(func() { r.gone = true })

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"time"
@@ -8,9 +9,12 @@ import (
 	"github.com/evergrant/evergrant/internal/authserver"
 )
 
-// defaultPushed is how long a pushed request is taken to be good where the server does not say (RFC 9126 §2.2: between 5
-// and 600 seconds).
-const defaultPushed = time.Minute
+// How long a pushed request is taken to be good where the server does not say (RFC 9126 §2.2: between 5 and 600 seconds), and
+// at least, lest it be pushed again all the time.
+const (
+	defaultPushed = time.Minute
+	leastPushed   = time.Second
+)
 
 // push hands p's authorization request over to the server, where it neither meets the person's browser nor grows too long
 // for an address (RFC 9126). It is done wherever the metadata names an endpoint: that says that it works, and a
@@ -26,11 +30,7 @@ func (s *Session) push(ctx context.Context, server *authserver.Client, m *authse
 		address, err := withQuery(m.AuthorizationEndpoint, url.Values{
 			"client_id": {s.client.config.ClientID}, "request_uri": {pushed.RequestURI},
 		})
-		life := pushed.Lifetime
-		if life == 0 {
-			life = defaultPushed
-		}
-		return address, life, err
+		return address, max(cmp.Or(pushed.Lifetime, defaultPushed), leastPushed), err
 	}
 	var err error
 	p.URL, p.life, err = p.again(ctx)
