@@ -342,7 +342,7 @@ var hmacs = []string{"HS256", "HS384", "HS512"}
 func (c *Client) algorithms(offered []string) []string {
 	able := slices.Clone(jws.Algorithms)
 	for _, name := range hmacs {
-		if _, err := authserver.HMAC(c.secret.Reveal(), []string{name}); err == nil && c.config.AuthMethod != string(authserver.MethodNone) {
+		if _, err := authserver.HMAC(c.secret.Reveal(), []string{name}); err == nil {
 			able = append(able, name)
 		}
 	}
