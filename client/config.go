@@ -66,7 +66,8 @@ type Config struct {
 
 	// RedirectURL is where the authorization server sends the browser back (RFC 6749 §3.1.2). Empty:
 	// http://127.0.0.1:0/callback, where port 0 stands for an ephemeral port (RFC 8252 §7.3). A web
-	// backend sets its own https URL.
+	// backend sets its own https URL. A private-use scheme is a domain of the program's, backwards:
+	// com.example.app:/callback (RFC 8252 §7.1).
 	RedirectURL string
 
 	// Grant is a grant that needs no person, such as ClientCredentials: a session renews by running
@@ -192,7 +193,8 @@ func wrongEndpoint(address string) string {
 }
 
 // wrongRedirect says what is wrong with a redirect URL; "" when nothing is. A private-use scheme is accepted, the
-// program hands the callback over by Finish; a scheme without a dot is nobody's own, any program could have it too.
+// program hands the callback over by Finish; a scheme without a dot is nobody's own, any program could have it too. A
+// urn (urn:ietf:wg:oauth:2.0:oob of some servers) leads nowhere, so that nobody can catch what goes there.
 func wrongRedirect(address string) string {
 	u, err := url.Parse(address)
 	to, _ := origin.Of(u)
@@ -205,7 +207,7 @@ func wrongRedirect(address string) string {
 		return "must be https; plain http is accepted for loopback addresses only"
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Host == "":
 		return "names no host"
-	case u.Scheme != "http" && u.Scheme != "https" && !strings.Contains(u.Scheme, "."):
+	case !slices.Contains([]string{"http", "https", "urn"}, u.Scheme) && !strings.Contains(u.Scheme, "."):
 		return "has a scheme that is not a domain of yours backwards, as com.example.app:/callback has (RFC 8252 §7.1)"
 	}
 	return ""

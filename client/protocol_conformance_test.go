@@ -77,8 +77,8 @@ func TestAnotherIssuerHasNoGrant(t *testing.T) {
 // Shows R8252-7.1-1, R8252-7.2-1.
 func TestRedirectURLsOfNativePrograms(t *testing.T) {
 	for address, wrong := range map[string]bool{
-		"com.example.app:/callback": false, "https://app.example.com/callback": false,
-		"myapp:/callback": true, "myapp://callback": true, "javascript:alert(1)": true, "urn:ietf:wg:oauth:2.0:oob": true,
+		"com.example.app:/callback": false, "https://app.example.com/callback": false, "urn:ietf:wg:oauth:2.0:oob": false,
+		"myapp:/callback": true, "myapp://callback": true, "javascript:alert(1)": true,
 	} {
 		config := good()
 		config.RedirectURL = address
