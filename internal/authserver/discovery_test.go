@@ -121,6 +121,7 @@ func TestMetadata(t *testing.T) {
 }
 
 // Shows OIDCD-4.3-1.
+// Shows R8414-3.2-1.
 func TestTheNextAddressIsAskedAfterAnyFailure(t *testing.T) {
 	for name, first := range map[string]http.HandlerFunc{
 		"404":                      page(404, ""),
@@ -152,6 +153,7 @@ func TestTheNextAddressIsAskedAfterAnyFailure(t *testing.T) {
 }
 
 // Shows R8414-3.3-1, R8414-4-1, R8414-6.2-1, OIDCD-4.3-2, OIDCD-5-1, OIDCD-7.2-1.
+// Shows MCP26-META-1.
 func TestTheIssuerIsComparedExactly_R8414_3_3(t *testing.T) {
 	for _, c := range []struct {
 		asked, said string // behind the origin
@@ -232,6 +234,7 @@ func TestEndpointsAreSafe_R8414_2(t *testing.T) {
 	}
 }
 
+// Shows R8414-3.2-1.
 func TestTheDocumentIsBounded(t *testing.T) {
 	for _, extra := range []int{0, 1} {
 		s := newSite(t)
