@@ -137,7 +137,7 @@ func decoded(signed string, part int) string {
 // verified is the header and the claims of a JWT that key has signed.
 func verified(t *testing.T, signed string, key any) (header, claims map[string]any) {
 	t.Helper()
-	parsed, err := jose.ParseSigned(signed, []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.PS256, jose.HS256, jose.HS512})
+	parsed, err := jose.ParseSignedCompact(signed, []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.PS256, jose.HS256, jose.HS512})
 	require.NoError(t, err)
 	payload, err := parsed.Verify(key)
 	require.NoError(t, err)

@@ -84,7 +84,7 @@ func (p *possession) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // readProof checks the signature of a proof.
 func readProof(t *testing.T, proof string) (claims map[string]any, key string) {
-	parsed, err := jose.ParseSigned(proof, []jose.SignatureAlgorithm{jose.ES256, jose.ES384})
+	parsed, err := jose.ParseSignedCompact(proof, []jose.SignatureAlgorithm{jose.ES256, jose.ES384})
 	if err != nil {
 		t.Errorf("a proof is none: %v", err)
 		return nil, ""

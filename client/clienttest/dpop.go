@@ -36,7 +36,7 @@ func (s *Server) proveLocked(r *http.Request, address, token, nonce string) (thu
 	if len(values) != 1 {
 		return bad("there is not one DPoP header")
 	}
-	parsed, err := jose.ParseSigned(values[0], proofAlgorithms)
+	parsed, err := jose.ParseSignedCompact(values[0], proofAlgorithms)
 	if err != nil {
 		return bad("the proof is no JWS with a sound algorithm")
 	}

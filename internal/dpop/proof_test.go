@@ -84,7 +84,7 @@ func TestR9449_4_2_1(t *testing.T) {
 			require.Equal(t, "dpop+jwt", header["typ"])
 			require.Equal(t, tt.algorithm, header["alg"])
 			require.ElementsMatch(t, tt.members, names(header["jwk"].(map[string]any)))
-			parsed, err := jose.ParseSigned(proof, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(tt.algorithm)})
+			parsed, err := jose.ParseSignedCompact(proof, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(tt.algorithm)})
 			require.NoError(t, err)
 			_, err = parsed.Verify(parsed.Signatures[0].Protected.JSONWebKey)
 			require.NoError(t, err)
