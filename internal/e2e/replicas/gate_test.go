@@ -20,16 +20,12 @@ import (
 	"github.com/evergrant/evergrant/internal/e2e/ledger"
 )
 
-// nameHeader says whose token request it is.
-const nameHeader = "Worker"
-
 // gate stands before the provider's token endpoint, and lists the access tokens that are given. It is safe for
 // concurrent use.
 type gate struct {
 	*httptest.Server
 	provider string            // the token endpoint there
 	onward   http.RoundTripper // to the provider
-	busy     chan string       // whose token request has come in; what nobody wants to know is dropped
 	list     *os.File          // the access tokens: a line each, before anybody has it
 }
 
@@ -38,7 +34,7 @@ func startGate(t *testing.T, provider string) *gate {
 	list, err := os.Create(filepath.Join(t.TempDir(), "tokens"))
 	require.NoError(t, err)
 	g := &gate{
-		provider: provider, busy: make(chan string), list: list,
+		provider: provider, list: list,
 		onward: &http.Transport{DisableKeepAlives: true}, // the provider closes idle connections; that must lose nothing
 	}
 	g.Server = httptest.NewServer(http.HandlerFunc(g.token))
@@ -52,10 +48,6 @@ func startGate(t *testing.T, provider string) *gate {
 // token forwards a token request. Its end is passed on: when its sender dies, the provider may see it or not.
 func (g *gate) token(w http.ResponseWriter, r *http.Request) {
 	at := time.Now()
-	select {
-	case g.busy <- r.Header.Get(nameHeader):
-	default:
-	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // its sender is dead

@@ -90,11 +90,10 @@ func (s watchedStore) SwapUntil(ctx context.Context, key string, old tokenstore.
 	return version, err
 }
 
-// watchedWire notes that a token request is about to be sent, and by whom.
+// watchedWire notes that a token request is about to be sent.
 type watchedWire struct {
 	http.RoundTripper
 	notes *notes
-	name  string
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -103,8 +102,6 @@ func (w watchedWire) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err := w.notes.sending(r); err != nil {
 			return nil, err
 		}
-		r = r.Clone(r.Context())
-		r.Header.Set(nameHeader, w.name)
 	}
 	return w.RoundTripper.RoundTrip(r)
 }

@@ -69,7 +69,7 @@ type replicas struct {
 	store    store // the test's own, as is the client
 	client   *client.Client
 
-	living, all []*replicaProcess
+	living, all []*process
 	strikes     int
 	suspects    map[string]string // the accounts of the tokens in doubts
 	doubts      map[string]int    // by refresh token: kills of workers that had sent it, or nearly
@@ -79,8 +79,8 @@ type replicas struct {
 	journals    string // their folder
 }
 
-// replicaProcess is a worker.
-type replicaProcess struct {
+// process is a worker.
+type process struct {
 	*crew.Worker
 	name string
 	seen int // how many of its events have been looked at
@@ -234,8 +234,8 @@ func (r *replicas) run(d time.Duration) {
 // hire starts a worker.
 func (r *replicas) hire() {
 	r.t.Helper()
-	p := &replicaProcess{name: fmt.Sprint(len(r.all))}
-	text, err := json.Marshal(order{Place: r.place, Name: p.name, Tokens: r.gate.list.Name(), Accounts: accounts})
+	p := &process{name: fmt.Sprint(len(r.all))}
+	text, err := json.Marshal(order{Place: r.place, Tokens: r.gate.list.Name(), Accounts: accounts})
 	require.NoError(r.t, err)
 	task := r.task
 	task.Order, task.Journal = text, filepath.Join(r.journals, p.name)
@@ -244,19 +244,18 @@ func (r *replicas) hire() {
 }
 
 // strike kills a worker and starts another in its place. One kill in aimed is of a worker that has a token request out, at
-// a random moment until the answer is probably saved; more of them, and repetitions would be most of what there is.
+// a random moment until the answer is probably saved. The others spare such workers if they can: on a slow machine
+// repetitions would be most of what there is.
 func (r *replicas) strike() {
 	r.t.Helper()
-	victim := r.living[rand.N(len(r.living))]
-	if r.strikes%aimed == 0 {
-		if busy := r.awaitBusy(); busy != nil {
-			victim = busy
-			time.Sleep(rand.N(aimWithin))
-		}
+	aim := r.strikes%aimed == 0
+	victim := r.await(aim)
+	if aim {
+		time.Sleep(rand.N(aimWithin))
 	}
 	r.strikes++
 	victim.Kill()
-	r.living = slices.DeleteFunc(r.living, func(p *replicaProcess) bool { return p == victim })
+	r.living = slices.DeleteFunc(r.living, func(p *process) bool { return p == victim })
 	leased, inDoubt := leftBehind(victim.Events())
 	for token := range leased {
 		r.leases[token]++
@@ -268,18 +267,29 @@ func (r *replicas) strike() {
 	r.hire()
 }
 
-// awaitBusy returns a worker whose token request has come in just now; nil if there is none in time.
-func (r *replicas) awaitBusy() *replicaProcess {
-	for limit := time.After(killEvery / 2); ; {
-		select {
-		case name := <-r.gate.busy:
-			if i := slices.IndexFunc(r.living, func(p *replicaProcess) bool { return p.name == name }); i >= 0 {
+// await returns a worker that has a token request out, or one that has no lease, as is asked for; any worker if there is
+// none such in time.
+func (r *replicas) await(busy bool) *process {
+	r.t.Helper()
+	order := rand.Perm(len(r.living))
+	for limit := time.Now().Add(killEvery / 2); time.Now().Before(limit); time.Sleep(time.Millisecond) {
+		for _, i := range order {
+			leased, inDoubt := leftBehind(r.living[i].lately())
+			if busy && len(inDoubt) > 0 || !busy && len(leased) == 0 {
 				return r.living[i]
 			}
-		case <-limit:
-			return nil
 		}
 	}
+	return r.living[order[0]]
+}
+
+// lately is what the worker has noted while a token request takes.
+func (p *process) lately() []crew.Event {
+	const while = 10 * time.Second
+	events := p.Events()
+	since := time.Now().Add(-while)
+	first, _ := slices.BinarySearchFunc(events, since, func(e crew.Event, t time.Time) int { return e.At.Compare(t) })
+	return events[first:]
 }
 
 // replaceLost logs those in again whose grants workers have found to be lost.

@@ -39,7 +39,6 @@ func TestMain(m *testing.M) { crew.Run(m, work) }
 // order is what a replica needs to know beside its crew.Task.
 type order struct {
 	Place    place
-	Name     string // in the header nameHeader
 	Tokens   string // the path of the gate's list
 	Accounts int
 }
@@ -70,7 +69,7 @@ func work(t crew.Task, j *crew.Journal) error {
 	watched := &notes{journal: j}
 	config := t.Server.Config(watchedStore{s, watched})
 	wire := &http.Transport{IdleConnTimeout: time.Second} // as short as the client's own
-	config.AuthServerClient = &http.Client{Transport: watchedWire{wire, watched, r.Name}}
+	config.AuthServerClient = &http.Client{Transport: watchedWire{wire, watched}}
 	if r.client, err = client.New(config); err != nil {
 		return err
 	}
