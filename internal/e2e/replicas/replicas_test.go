@@ -76,7 +76,8 @@ type replicas struct {
 	leases      map[string]int    // by refresh token: kills of workers that had its lease
 	outage      [2]time.Time      // of the database: from when it was told to stop until it was back
 	losses      int
-	journals    string // their folder
+	replaced    map[string]time.Time // by account: when somebody whose grant was lost had logged in again, the last time
+	journals    string               // their folder
 }
 
 // process is a worker.
@@ -94,6 +95,7 @@ func newReplicas(t *testing.T, at place, restart func() error) *replicas {
 	r := &replicas{
 		t: t, place: at, restart: restart, provider: provider, gate: startGate(t, "http://"+site.Address+site.TokenPath),
 		journals: t.TempDir(), suspects: map[string]string{}, doubts: map[string]int{}, leases: map[string]int{},
+		replaced: map[string]time.Time{},
 	}
 	server := site.Behind(r.gate.Listener.Addr().String()).Server
 	r.task = crew.Task{Server: server, Program: program(t)}
@@ -316,6 +318,9 @@ func (r *replicas) replaceLost() {
 	}
 	r.losses += len(lost)
 	r.signIn(lost)
+	for _, account := range lost {
+		r.replaced[account] = time.Now()
+	}
 }
 
 // inDoubt reports whether the store still holds a token that a dead worker had sent: nobody has presented it again.
@@ -395,7 +400,9 @@ func (r *replicas) judge(lasted time.Duration) {
 				require.NoError(r.t, err)
 				longest, waits = max(longest, waited), waits+1
 			case loginRequired:
+				const under = 10 * time.Second // way, when somebody logs in again
 				assert.Equal(r.t, "lost answer", detail)
+				assert.True(r.t, event.At.Before(r.replaced[account].Add(under)), "worker %s wants a login of %s, which has lost nothing", p.name, account)
 			case failed:
 				failures++
 				assert.True(r.t, r.wasAway(event.At), "worker %s at %v: %s", p.name, event.At.UTC(), event.Detail)

@@ -23,7 +23,7 @@ import (
 const (
 	warm          = "warm"           // every account has been served once; the detail is empty
 	called        = "called"         // so many calls more were answered; the detail is their number alone
-	slow          = "slow"           // a call was answered after the time in the detail, which is longer than slowCall
+	slow          = "slow"           // a call took the time in the detail, which is longer than slowCall, whatever came of it
 	loginRequired = "login-required" // a call ended with client.ErrLoginRequired, for the cause in the detail
 	failed        = "failed"         // a call ended otherwise; the process had no usable token as it began
 	wronged       = "wronged"        // the same of a process that had one
@@ -109,9 +109,10 @@ func (r *replica) serve(ctx context.Context, account string) {
 	for pause := rand.N(pauseMost); rest(ctx, pause); pause = pauseLeast + rand.N(pauseMost-pauseLeast) {
 		begun := time.Now()
 		until, err := call(hc, apiAddress+account)
-		switch lasted := time.Since(begun); {
-		case err == nil && lasted > slowCall:
+		if lasted := time.Since(begun); lasted > slowCall {
 			r.journal.Write(slow, fmt.Sprint(account, " ", lasted))
+		}
+		switch {
 		case errors.Is(err, client.ErrLoginRequired):
 			r.journal.Write(loginRequired, fmt.Sprint(account, " ", cause(err)))
 		case err != nil && begun.Before(usable):
