@@ -18,18 +18,30 @@ type held struct {
 	usable time.Time // until, by its own wall clock
 }
 
-// called judges a request to a resource server.
-func (j *judge) called(p *process, req *http.Request) {
-	header := req.Header.Get("Authorization")
-	if header == "" {
+// carried is the access token of a request to a resource server, "" when there is none, and the resource it is for.
+func carried(req *http.Request) (token, resource string) {
+	if req.URL.Host == "files.test" {
+		resource = "https://files.test"
+	}
+	return strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer "), resource
+}
+
+// hasBetter reports whether p has had a usable token that is saved, other than the one that it now gives to req.
+func (j *judge) hasBetter(p *process, req *http.Request) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	token, resource := carried(req)
+	return j.hasUsableLocked(p, resource) && p.seen.held[resource].token != token
+}
+
+// called judges a request to a resource server; better says what hasBetter said when its token was chosen.
+func (j *judge) called(p *process, req *http.Request, better bool) {
+	token, resource := carried(req)
+	if token == "" {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	token, resource := strings.TrimPrefix(header, "Bearer "), ""
-	if req.URL.Host == "files.test" {
-		resource = "https://files.test"
-	}
 	if host := req.URL.Host; host != "api.test" && host != "files.test" {
 		j.ruleLocked("I7: a token goes to %s", host)
 	}
@@ -43,7 +55,7 @@ func (j *judge) called(p *process, req *http.Request) {
 		j.ruleLocked("%s uses an access token that was never issued", p.name)
 	case !at.durable && !p.seen.unsaved[token]:
 		j.ruleLocked("I3: %s uses a token before it is in the store", p.name)
-	case !at.durable && j.hasUsableLocked(p, resource) && p.seen.held[resource].token != token && !p.seen.renewed:
+	case !at.durable && better && !p.seen.renewed:
 		j.ruleLocked("I3: %s uses a token that is not saved, though the saved one is good", p.name)
 	}
 	j.heldLocked(p, resource, token)

@@ -229,6 +229,7 @@ func (f failing) Read([]byte) (int, error) {
 
 // call sends a request to a resource server, or wherever a redirect leads.
 func (p *process) call(req *http.Request) (*http.Response, error) {
+	better := p.world.judge.hasBetter(p, req) // now: others may come by a token before the request leaves
 	f, err := p.world.await(req.Context(), p, "call", req.Header.Get(callHeader))
 	if err == nil && f != "" {
 		err = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
@@ -237,7 +238,7 @@ func (p *process) call(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	p.world.judge.called(p, req)
+	p.world.judge.called(p, req, better)
 	resp, err := p.wire.RoundTrip(req)
 	if err == nil {
 		p.world.judge.served(p, req, resp)
