@@ -220,8 +220,8 @@ func (c *Client) fail(op, session string, err error) error {
 	if f, ok := errors.AsType[*authserver.Failure](err); ok {
 		e.Code, e.Description, e.URI = f.Code, f.Description, f.URI
 		e.StatusCode, e.RetryAfter = f.Status, f.RetryAfter
-		if f.Outcome == authserver.Misconfigured {
-			c.metadata.expire()
+		if f.Outcome == authserver.Misconfigured || f.Outcome == authserver.Unrelated || f.Outcome == authserver.NotProcessed && f.Status == 0 {
+			c.metadata.expire() // perhaps it is not there any more
 		}
 	}
 	return e

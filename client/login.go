@@ -19,17 +19,27 @@ func (s *Session) saveLogin(ctx context.Context, got *loggedIn) error {
 	s.client.noticeDate(got.answer.Date)
 	fresh := s.client.receive(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes}, got.answer, got.resource, 0, got.sent)
 	if err := s.client.checkBound(got.answer); err != nil {
-		s.client.revokeDropped(ctx, fresh)
+		s.drop(ctx, fresh)
 		return err
 	}
 	fresh.DPoP = boundBy(got.binding, got.answer)
 	claims, err := s.client.checkLogin(ctx, fresh, got)
 	if err != nil {
-		s.client.revokeDropped(ctx, fresh)
+		s.drop(ctx, fresh)
 		return err
 	}
 	fresh.Subject = claims.Subject
 	return s.saveGrant(ctx, fresh, got.replace)
+}
+
+// drop takes back what a login has brought and cannot be used, but not beside a grant that is stored: a server's
+// revocation may reach further than one token.
+func (s *Session) drop(ctx context.Context, fresh *record.Record) {
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	if st, err := s.load(within); err == nil && st.record == nil {
+		s.client.revokeDropped(ctx, fresh)
+	}
 }
 
 // Adopt makes a grant of a token that was obtained elsewhere: t's refresh token, and its access token
