@@ -75,8 +75,9 @@ mutants: ## break the engine on purpose, in one way after the other, and see whe
 	go run ./internal/mutants
 
 .PHONY: soak-processes
-soak-processes: provision ## the eight processes of internal/e2e/fleet, for a minute instead of ten seconds a cell
+soak-processes: provision ## the eight processes of internal/e2e/fleet for a minute a cell, and those of replicas for five
 	EVERGRANT_E2E=1 EVERGRANT_SOAK=60 go test -C internal/e2e -race -v -timeout=30m -run '^TestFleet$$' ./fleet
+	EVERGRANT_E2E=1 EVERGRANT_SOAK=300 go test -C internal/e2e -race -v -timeout=30m -run '^TestReplicas$$' ./replicas
 
 .PHONY: windows
 windows: ## the file and keychain stores as Windows programs, under Wine (Debian; root or sudo)
@@ -94,6 +95,11 @@ scale: provision ## a million grants (GRANTS) in PostgreSQL and Redis, and eight
 .PHONY: api
 api: ## rewrite the golden files of the exported API
 	go test ./internal/house -run '^TestExportedAPI$$' -update
+
+.PHONY: pages
+pages: ## rewrite docs/conformance.md and docs/interop.md from what the tests show
+	go test ./internal/house -run '^TestConformance$$' -update
+	EVERGRANT_E2E=1 go test -C internal/e2e ./interop -update
 
 .PHONY: quickstart
 quickstart: ## one login and ten seconds of calls against an embedded provider
