@@ -33,6 +33,8 @@ gofmt: ## no file that gofmt would change
 vet: vet-linux vet-darwin vet-windows ## go vet every module for three operating systems
 
 .PHONY: vet-linux vet-darwin vet-windows
+# The end-to-end tests and the benchmarks run on Linux; what people compile is vetted for all three.
+vet-darwin vet-windows: MODULES := $(filter-out ./internal/%,$(MODULES))
 vet-linux vet-darwin vet-windows: vet-%:
 	$(call part,go vet for $*,$(call each,GOOS=$* go vet ./...))
 
@@ -44,9 +46,10 @@ staticcheck: ## staticcheck every module
 hermetic: ## the root module's tests without -race, which counts allocations differently
 	$(call part,go test,go test -shuffle=on -timeout=2m ./...)
 
+# Most packages wait more than they work, so three run at a time.
 .PHONY: race
 race: ## every test of every module with -race, the end-to-end tests included
-	$(call part,go test -race,export EVERGRANT_E2E=1; $(call each,echo "--- module $$module" && go test -race -shuffle=on -timeout=10m ./...))
+	$(call part,go test -race,export EVERGRANT_E2E=1; $(call each,echo "--- module $$module" && go test -race -p=3 -shuffle=on -timeout=10m ./...))
 
 # A history runs on one processor, so that it is the same every time: two processes share 10,000 seeds, and then one of
 # them runs the small worlds.
