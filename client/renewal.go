@@ -240,9 +240,9 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 		stop := l.beat(ctx)
 		answer, err := r.ask(ctx, server, metadata, old, l.check)
 		stop()
-		if err == nil {
+		if err == nil || answer != nil && r.client.config.Grant == nil { // with an error: only the access token is unusable, and the refresh token was spent
 			r.client.noticeDate(answer.Date)
-			won := &received{record: r.client.receive(old, answer, r.resource, l.number, l.sentAt()), resource: r.resource}
+			won := &received{record: r.client.receive(old, answer, r.resource, l.number, l.sentAt()), resource: r.resource, unusable: err}
 			r.renewedIDToken(metadata, old, won, answer)
 			return won, nil
 		}

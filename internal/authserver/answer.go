@@ -18,7 +18,8 @@ import (
 const maxLifetime = 10 * 365 * 24 * time.Hour
 
 // Answer is a successful answer of the token endpoint (RFC 6749 §5.1). It shows nothing of itself,
-// because Extra may hold further tokens.
+// because Extra may hold further tokens. One that comes with an error has no AccessToken, because that cannot be used,
+// and a RefreshToken, which takes the place of the one that was sent.
 type Answer struct {
 	AccessToken, RefreshToken, IDToken secret.String
 
@@ -57,12 +58,28 @@ func (r *reply) tokens() (*Answer, error) {
 		RefreshIn:    seconds(r.members["refresh_in"]),
 		Date:         date(r.header),
 	}
-	if a.AccessToken.IsEmpty() {
-		return nil, r.garbled(errors.New("it has no access_token"))
+	err := r.readType(a)
+	if err != nil && a.RefreshToken.IsEmpty() {
+		return nil, err
 	}
-	switch kind := r.text("token_type"); {
-	case r.bound && strings.EqualFold(kind, "DPoP"):
-		a.TokenType = "DPoP"
+	if err != nil {
+		a.AccessToken = secret.String{}
+	}
+	a.Scopes, a.ScopesGiven = scopes(r.members["scope"])
+	a.Extra = r.others("access_token", "refresh_token", "id_token", "token_type", "expires_in", "refresh_in", "scope")
+	return a, err
+}
+
+// readType reads token_type into a. The error, a *Failure, says why the access token cannot be used.
+func (r *reply) readType(a *Answer) error {
+	kind := r.text("token_type")
+	if r.bound && strings.EqualFold(kind, "DPoP") {
+		a.TokenType = "DPoP" // as is the refresh token, even where there is no access token
+	}
+	switch {
+	case a.AccessToken.IsEmpty():
+		return r.garbled(errors.New("it has no access_token"))
+	case a.TokenType == "DPoP":
 	case strings.EqualFold(kind, "N_A") && r.text("issued_token_type") != "":
 		a.TokenType = "N_A" // what a token exchange has brought is no access token (RFC 8693 §2.2.1)
 	case kind != "" && !strings.EqualFold(kind, "Bearer"):
@@ -70,11 +87,9 @@ func (r *reply) tokens() (*Answer, error) {
 		fresh := newScrubber(nil, a.AccessToken.Reveal(), a.RefreshToken.Reveal(), a.IDToken.Reveal())
 		f := r.garbled(fmt.Errorf("its token_type %q is none that this client speaks; have the server issue Bearer tokens, or set DPoP for tokens of that type", fresh.words(r.hide.words(kind))))
 		f.Outcome = Misconfigured
-		return nil, f
+		return f
 	}
-	a.Scopes, a.ScopesGiven = scopes(r.members["scope"])
-	a.Extra = r.others("access_token", "refresh_token", "id_token", "token_type", "expires_in", "refresh_in", "scope")
-	return a, nil
+	return nil
 }
 
 // others are the members beside those named; nil if there are none.

@@ -125,6 +125,29 @@ func TestScope_R6749_5_1(t *testing.T) {
 	}
 }
 
+// TestTheRefreshTokenOfAnUnusableAnswer_I1: the one that was sent is spent.
+func TestTheRefreshTokenOfAnUnusableAnswer_I1(t *testing.T) {
+	for body, outcome := range map[string]authserver.Outcome{
+		`{"access_token":"AT","token_type":"JWT","refresh_token":"RT2","id_token":"h.p.s","scope":"a"}`: authserver.Misconfigured,
+		`{"access_token":"AT","token_type":"N_A","refresh_token":"RT2","id_token":"h.p.s","scope":"a"}`: authserver.Misconfigured,
+		`{"token_type":"Bearer","refresh_token":"RT2","id_token":"h.p.s","scope":"a"}`:                  authserver.MaybeProcessed,
+		`{"token_type":"JWT","refresh_token":"RT2","id_token":"h.p.s","scope":"a"}`:                     authserver.MaybeProcessed,
+	} {
+		got, err := canned(200, nil, body).Token(t.Context(), endpoint, refresh("RT"), nil)
+		requireFailure(t, err, outcome)
+		require.NotNil(t, got, body)
+		require.Equal(t, "RT2", got.RefreshToken.Reveal(), body)
+		require.Equal(t, "h.p.s", got.IDToken.Reveal(), body)
+		require.Equal(t, []string{"a"}, got.Scopes, body)
+		require.True(t, got.AccessToken.IsEmpty(), body)
+	}
+	for _, body := range []string{`{"access_token":"AT","token_type":"JWT"}`, `{"token_type":"Bearer","refresh_token":""}`} {
+		got, err := canned(200, nil, body).Token(t.Context(), endpoint, refresh("RT"), nil)
+		require.Error(t, err, body)
+		require.Nil(t, got, body)
+	}
+}
+
 // An answer may hold secrets in members that we do not know.
 func TestAnswersShowNothing_I10(t *testing.T) {
 	answer := answered(t, `{"access_token":"AT-SENTINEL","refresh_token":"RT-SENTINEL","id_token":"SENTINEL","device_secret":"SENTINEL"}`)

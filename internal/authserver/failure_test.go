@@ -45,7 +45,7 @@ func TestOutcomes(t *testing.T) {
 		{"an array under 200", 200, `[{"access_token":"AT"}]`, authserver.MaybeProcessed, ""},
 		{"half of JSON under 200", 200, `{"access_token":"AT"`, authserver.MaybeProcessed, ""},
 		{"more than JSON under 200", 200, tokens + "x", authserver.MaybeProcessed, ""},
-		{"no access_token", 200, `{"token_type":"Bearer","refresh_token":"RT2"}`, authserver.MaybeProcessed, ""},
+		{"no access_token", 200, `{"token_type":"Bearer"}`, authserver.MaybeProcessed, ""},
 		{"an access_token that is a number", 200, `{"access_token":1}`, authserver.MaybeProcessed, ""},
 		{"two access_tokens", 200, `{"access_token":"A","access_token":"B"}`, authserver.MaybeProcessed, ""},
 		{"two access_tokens, one escaped", 200, `{"access_token":"A","access\u005ftoken":"B"}`, authserver.MaybeProcessed, ""},
