@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -19,9 +21,9 @@ type Grant interface {
 	validate(*Config) error
 	// copied returns the grant with what it points to copied.
 	copied() Grant
-	// partition separates in the store what this grant brings from what other grants of the same client do,
-	// where the session key does not; empty: it need not.
-	partition(*Config) string
+	// shape is what every token request of this grant has in common, beside what all grants of the Config have: what
+	// decides what its tokens are good for.
+	shape(*Config) url.Values
 }
 
 // asking is what a grant is told of the token request that it is to make.
@@ -31,7 +33,8 @@ type asking struct {
 	parties  parties // of a TokenExchange
 }
 
-// ClientCredentials is the client credentials grant (RFC 6749 §4.4). The client has to authenticate.
+// ClientCredentials is the client credentials grant (RFC 6749 §4.4). The client has to authenticate. Tokens for other
+// Params or Config.Scopes lie apart in a store.
 type ClientCredentials struct {
 	// Params are further parameters of the token request, such as "audience" or "resource".
 	Params url.Values
@@ -51,10 +54,14 @@ func (g ClientCredentials) validate(c *Config) error {
 
 func (g ClientCredentials) copied() Grant { return ClientCredentials{cloned(g.Params)} }
 
-func (g ClientCredentials) partition(*Config) string { return "" }
+func (g ClientCredentials) shape(*Config) url.Values {
+	return withParams(g.Params, "client_credentials")
+}
 
 // ExtensionGrant is a grant of a server's own, or of an RFC that has no type here (RFC 6749 §4.5), such as
-// "urn:ietf:params:oauth:grant-type:saml2-bearer".
+// "urn:ietf:params:oauth:grant-type:saml2-bearer". Tokens of other Types or for other Config.Scopes lie apart in a store.
+// What Params returns keeps nothing apart, because it may differ with every try: Clients that share a store and ask by
+// it for different things, such as another account, need a session key for each.
 type ExtensionGrant struct {
 	// Type is the grant_type. Required.
 	Type string
@@ -87,7 +94,7 @@ func (g ExtensionGrant) validate(*Config) error {
 
 func (g ExtensionGrant) copied() Grant { return g }
 
-func (g ExtensionGrant) partition(*Config) string { return "" }
+func (g ExtensionGrant) shape(*Config) url.Values { return withParams(nil, g.Type) }
 
 // withParams is a form with a grant_type and a copy of params.
 func withParams(params url.Values, grantType string) url.Values {
@@ -118,18 +125,20 @@ func reserved(field string, params url.Values, names ...string) error {
 	return nil
 }
 
-// storeID stands in the client id's place in store keys. What a grant brings for one subject or target must not be taken
-// for what it brings for another.
+// storeID stands in the client id's place in store keys. What a grant brings for one subject, target or scope must not be
+// taken for what it brings for another, nor for what a person has logged in for: with a Grant, a sum of all that shapes its
+// tokens follows the id.
 func (c *Config) storeID() string {
-	id := c.ClientID
+	if c.Grant == nil {
+		return c.ClientID
+	}
+	id, shape := c.ClientID, c.Grant.shape(c)
 	if g, ok := c.Grant.(JWTBearer); ok && id == "" {
 		id = g.Issuer
 	}
-	if c.Grant == nil {
-		return id
-	}
-	if apart := c.Grant.partition(c); apart != "" {
-		return id + "/" + apart
-	}
-	return id
+	scopes := slices.Sorted(slices.Values(c.Scopes))
+	shape["scope"] = slices.Compact(scopes)
+	shape.Set("client_id", c.ClientID)
+	sum := sha256.Sum256([]byte(shape.Encode()))
+	return id + "/" + hex.EncodeToString(sum[:8])
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -174,6 +176,101 @@ func TestSubjectsLieApart(t *testing.T) {
 		seen[token(t, s)] = true
 	}
 	require.Len(t, seen, 3)
+}
+
+// What is asked for differently is another token, though client, server, store and session be the same.
+func TestGrantsLieApart(t *testing.T) {
+	key := &client.Key{Signer: newKey(t)}
+	bearer := func(change func(*client.JWTBearer)) client.Grant {
+		g := client.JWTBearer{Key: key, Subject: "alice"}
+		change(&g)
+		return g
+	}
+	exchange := func(change func(*client.TokenExchange)) client.Grant {
+		g := client.TokenExchange{Subject: constant("x"), SubjectType: "jwt"}
+		change(&g)
+		return g
+	}
+	for name, grants := range map[string][]client.Grant{
+		"ClientCredentials": {
+			client.ClientCredentials{},
+			client.ClientCredentials{Params: url.Values{"audience": {"readonly"}}},
+			client.ClientCredentials{Params: url.Values{"audience": {"admin"}}},
+			client.ClientCredentials{Params: url.Values{"audience": {"admin", "readonly"}}},
+		},
+		"JWTBearer": {
+			bearer(func(*client.JWTBearer) {}),
+			bearer(func(g *client.JWTBearer) { g.Subject = "bob" }),
+			bearer(func(g *client.JWTBearer) { g.Issuer = "https://sts.example" }),
+			bearer(func(g *client.JWTBearer) { g.Audience = "urn:admin" }),
+			bearer(func(g *client.JWTBearer) { g.Claims = map[string]any{"scope": "read"} }),
+			bearer(func(g *client.JWTBearer) { g.Claims = map[string]any{"scope": "admin"} }),
+			bearer(func(g *client.JWTBearer) { g.Params = url.Values{"audience": {"admin"}} }),
+		},
+		"TokenExchange": {
+			exchange(func(*client.TokenExchange) {}),
+			exchange(func(g *client.TokenExchange) { g.SubjectType = "access_token" }),
+			exchange(func(g *client.TokenExchange) { g.Actor, g.ActorType = constant("y"), "jwt" }),
+			exchange(func(g *client.TokenExchange) { g.RequestedType = "access_token" }),
+			exchange(func(g *client.TokenExchange) { g.Audiences = []string{"a"} }),
+			exchange(func(g *client.TokenExchange) { g.Resources = []string{"https://a.example"} }),
+			exchange(func(g *client.TokenExchange) { g.Params = url.Values{"further": {"1"}} }),
+		},
+		"ExtensionGrant": {client.ExtensionGrant{Type: "urn:example:a"}, client.ExtensionGrant{Type: "urn:example:b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, store := exchangeDesk(accessType), tokenstore.NewMemory()
+			of := func(g client.Grant, scopes ...string) string {
+				return token(t, open(t, d.config(func(c *client.Config) {
+					c.ClientSecret, c.Grant, c.Scopes, c.Store = "hush", g, scopes, store
+				})).Session(""))
+			}
+			seen := map[string]bool{}
+			for _, grant := range grants {
+				seen[of(grant)] = true
+			}
+			require.Len(t, seen, len(grants))
+			read := of(grants[0], "read")
+			require.NotContains(t, seen, read)
+			require.NotEqual(t, read, of(grants[0], "read", "admin"))
+			asked := len(d.letters())
+			require.Equal(t, of(grants[0], "read", "admin"), of(grants[0], "admin", "read", "admin"), "no other order is another token")
+			require.Equal(t, read, of(grants[0], "read"))
+			require.Len(t, d.letters(), asked, "what is asked for alike is shared")
+		})
+	}
+}
+
+// A service never goes on with what a person has logged in for, nor the other way round.
+func TestAGrantAndAPersonLieApart(t *testing.T) {
+	d, store := newDesk(), tokenstore.NewMemory()
+	config := func(c *client.Config) { c.ClientSecret, c.Store = "hush", store }
+	person := open(t, d.config(config))
+	require.NoError(t, person.Session("").Adopt(t.Context(), &oauth2.Token{AccessToken: "a person's", RefreshToken: "RT"}))
+	service := open(t, d.config(func(c *client.Config) { config(c); c.Grant = client.ClientCredentials{} }))
+	require.Equal(t, "AT1", token(t, service.Session("")))
+	require.Equal(t, "AT2", token(t, service.Session("robot")))
+	require.Equal(t, "a person's", token(t, person.Session("")))
+	var keys []string
+	for key, err := range service.Keys(t.Context()) {
+		require.NoError(t, err)
+		keys = append(keys, key)
+	}
+	require.ElementsMatch(t, []string{"", "robot"}, keys)
+	_, err := person.Session("robot").Token(t.Context())
+	require.ErrorIs(t, err, client.ErrLoginRequired)
+}
+
+// With the version of the program that comes next, what is stored is found again.
+func TestTheStoreKeyOfAGrantIsStable(t *testing.T) {
+	store := tokenstore.NewMemory()
+	token(t, open(t, newDesk().config(func(c *client.Config) {
+		c.ClientSecret, c.Scopes, c.Store = "hush", []string{"read"}, store
+		c.Grant = client.ClientCredentials{Params: url.Values{"audience": {"admin"}}}
+	})).Session("robot"))
+	sum := sha256.Sum256([]byte("audience=admin&client_id=app%2F1&grant_type=client_credentials&scope=read"))
+	_, _, err := store.Load(t.Context(), tokenstore.Key("https://as.test", "app/1/"+hex.EncodeToString(sum[:8]), "robot"))
+	require.NoError(t, err)
 }
 
 // serviceAccount is a key file as Google gives it out.
@@ -500,4 +597,75 @@ func TestExchangeOfAnIDToken(t *testing.T) {
 		c.Grant = client.TokenExchange{Subject: func(string) transport.Source { return alice }, SubjectType: "id_token"}
 	})).Session(""))
 	require.Equal(t, id, d.letters()[0].form.Get("subject_token"))
+}
+
+// tokenSource is a source that is no TokenFunc.
+type tokenSource struct{ client.TokenFunc }
+
+// What goes in is what the type says, or nothing does: an access token is never sent as something else.
+func TestExchangeSendsWhatTheTypeSays(t *testing.T) {
+	with := func(members map[string]any) *oauth2.Token {
+		return (&oauth2.Token{AccessToken: "AT"}).WithExtra(members)
+	}
+	issued := func(kind string) *oauth2.Token {
+		return with(map[string]any{"issued_token_type": "urn:ietf:params:oauth:token-type:" + kind})
+	}
+	both := with(map[string]any{"id_token": "ID"})
+	both.RefreshToken = "RT"
+	for name, row := range map[string]struct {
+		token                 *oauth2.Token
+		kind                  string
+		ofSource, ofTokenFunc string // "": an error
+	}{
+		"an access token":             {both, "access_token", "AT", "AT"},
+		"a JWT":                       {both, "jwt", "AT", "AT"},
+		"an id token":                 {both, "id_token", "ID", "ID"},
+		"a refresh token":             {both, "refresh_token", "RT", "RT"},
+		"no id token":                 {with(nil), "id_token", "", "AT"},
+		"no id token, by the URI":     {with(nil), "urn:ietf:params:oauth:token-type:id_token", "", "AT"},
+		"no refresh token":            {with(nil), "refresh_token", "", "AT"},
+		"an id token by exchange":     {issued("id_token"), "id_token", "AT", "AT"},
+		"a refresh token by exchange": {issued("refresh_token"), "refresh_token", "AT", "AT"},
+		"another one by exchange":     {issued("access_token"), "id_token", "", "AT"},
+		"nothing at all":              {&oauth2.Token{}, "access_token", "", ""},
+	} {
+		f := client.TokenFunc(func(context.Context) (*oauth2.Token, error) { return row.token, nil })
+		for kind, of := range map[string]struct {
+			source transport.Source
+			want   string
+		}{"a source": {tokenSource{f}, row.ofSource}, "a TokenFunc": {f, row.ofTokenFunc}} {
+			t.Run(name+" of "+kind, func(t *testing.T) {
+				d := exchangeDesk(accessType)
+				party := func(string) transport.Source { return of.source }
+				_, err := open(t, d.config(func(c *client.Config) {
+					c.Grant = client.TokenExchange{Subject: party, SubjectType: row.kind, Actor: party, ActorType: row.kind}
+				})).Session("").Token(t.Context())
+				if of.want == "" {
+					require.Error(t, err)
+					require.Empty(t, d.letters(), "nothing was sent")
+					return
+				}
+				require.NoError(t, err)
+				require.Equal(t, of.want, d.letters()[0].form.Get("subject_token"))
+				require.Equal(t, of.want, d.letters()[0].form.Get("actor_token"))
+			})
+		}
+	}
+}
+
+// A session without an id token says what to do.
+func TestExchangeOfWhatASessionDoesNotHave(t *testing.T) {
+	for kind, advice := range map[string]string{"id_token": `log in with the scope "openid"`, "refresh_token": "give a TokenFunc"} {
+		t.Run(kind, func(t *testing.T) {
+			alice, d := newDesk().session(t, nil), exchangeDesk(accessType)
+			_, err := open(t, d.config(func(c *client.Config) {
+				c.Grant = client.TokenExchange{Subject: func(string) transport.Source { return alice }, SubjectType: kind}
+			})).Session("").Token(t.Context())
+			require.ErrorContains(t, err, advice)
+			_, ok := errors.AsType[*client.Error](err)
+			require.True(t, ok, "%v", err)
+			require.NotErrorIs(t, err, client.ErrLoginRequired)
+			require.Empty(t, d.letters())
+		})
+	}
 }

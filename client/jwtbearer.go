@@ -24,6 +24,9 @@ const (
 // token request has a JWT of its own. A refusal, invalid_grant included, is an *Error and asks for no login; the
 // next renewal tries with a new JWT.
 //
+// Tokens for another Issuer, Subject, Audience, Claims or Params lie apart in a store, and so do those for other
+// Config.Scopes. Another Key or Lifetime changes nothing of that.
+//
 // The client authenticates as the Config says. That is optional here: Config.ClientID may be empty, and then
 // neither it nor anything else of the client is sent.
 type JWTBearer struct {
@@ -33,7 +36,7 @@ type JWTBearer struct {
 	// Issuer is iss: who the server takes the word of. Empty: Config.ClientID.
 	Issuer string
 
-	// Subject is sub: in whose name. Empty: Issuer. Tokens of different subjects lie apart in a store.
+	// Subject is sub: in whose name. Empty: Issuer.
 	Subject string
 
 	// Audience is aud. Empty: the server's issuer identifier, and where none is known, its token endpoint.
@@ -76,11 +79,7 @@ func (g JWTBearer) form(_ context.Context, a asking) (url.Values, error) {
 
 // claims are those of one JWT (RFC 7523 §3).
 func (g JWTBearer) claims(a asking) map[string]any {
-	issuer := cmp.Or(g.Issuer, a.client.config.ClientID)
-	subject := cmp.Or(g.Subject, issuer)
-	if g.impersonal {
-		subject = g.Subject
-	}
+	issuer, subject := g.names(&a.client.config)
 	audience := cmp.Or(g.Audience, a.metadata.Issuer, a.client.config.Issuer, a.metadata.TokenEndpoint)
 	now := a.client.serverTime(a.client.machine.Now().Wall)
 	all := maps.Clone(g.Claims)
@@ -89,6 +88,15 @@ func (g JWTBearer) claims(a asking) map[string]any {
 	}
 	maps.Copy(all, authserver.Claims(issuer, subject, audience, now, cmp.Or(g.Lifetime, jwtBearerLife)))
 	return all
+}
+
+// names are iss and sub.
+func (g JWTBearer) names(c *Config) (issuer, subject string) {
+	issuer = cmp.Or(g.Issuer, c.ClientID)
+	if g.impersonal {
+		return issuer, g.Subject
+	}
+	return issuer, cmp.Or(g.Subject, issuer)
 }
 
 func (g JWTBearer) validate(c *Config) error {
@@ -127,4 +135,14 @@ func (g JWTBearer) copied() Grant {
 	return g
 }
 
-func (g JWTBearer) partition(*Config) string { return g.Subject }
+// shape has the lasting claims in the place of the assertion, which is another one every time.
+func (g JWTBearer) shape(c *Config) url.Values {
+	claims := make(map[string]any, len(g.Claims)+3)
+	maps.Copy(claims, g.Claims)
+	claims["iss"], claims["sub"] = g.names(c)
+	claims["aud"] = g.Audience
+	text, _ := json.Marshal(claims) // has been validated
+	shape := withParams(g.Params, jwtBearerGrant)
+	shape.Set("assertion", string(text))
+	return shape
+}

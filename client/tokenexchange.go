@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,13 +30,19 @@ const (
 //
 // What comes out is the access token of [Session.Token], whatever it is; the server's issued_token_type is in
 // its Extra. One that cannot be used as an access token has the TokenType "N_A", and the session's HTTP clients refuse to
-// send it. Tokens for other targets or scopes lie apart in a store.
+// send it.
+//
+// It is kept under the session's key until it has to be renewed; tokens for other targets, types, Params or Config.Scopes lie
+// apart. One session key therefore has to mean one subject, and one actor: if another person logs in to the subject's
+// session, the token that was exchanged for the one before stays in use. Log this session out then, or give each
+// person a key of their own.
 //
 // Token types are those of RFC 8693 §3 in short: "access_token", "refresh_token", "id_token", "saml1", "saml2",
 // "jwt". Any other is written as a whole URI.
 type TokenExchange struct {
-	// Subject returns the source of the token that the session called by this key exchanges: another Client's
-	// Session, or a TokenFunc. Of a Session, "id_token" takes the id token. It must be quick, and safe for
+	// Subject returns the source of the token that the session called by this key exchanges, always of the same
+	// subject for one key: another Client's Session, or a TokenFunc. Of a Session, "id_token" takes the id token, and
+	// there has to be one; "refresh_token" cannot be had, for a Session gives none out. It must be quick, and safe for
 	// concurrent use. Required.
 	Subject func(session string) transport.Source
 
@@ -62,8 +66,8 @@ type TokenExchange struct {
 	Params url.Values
 }
 
-// TokenFunc is a transport.Source of tokens that come from elsewhere, such as from a file that somebody else renews. It
-// must be safe for concurrent use.
+// TokenFunc is a transport.Source of tokens that come from elsewhere, such as from a file that somebody else renews. For a
+// TokenExchange, the AccessToken may hold a token of any type. It must be safe for concurrent use.
 type TokenFunc func(ctx context.Context) (*oauth2.Token, error)
 
 // Token implements transport.Source.
@@ -72,13 +76,19 @@ func (f TokenFunc) Token(ctx context.Context) (*oauth2.Token, error) { return f(
 // Renew implements transport.Source: it asks for the token once more.
 func (f TokenFunc) Renew(ctx context.Context, _ *oauth2.Token) (*oauth2.Token, error) { return f(ctx) }
 
-// parties are the tokens that go into an exchange.
-type parties struct{ subject, actor *oauth2.Token }
+// parties are the tokens that go into an exchange; there may be no actor.
+type parties struct{ subject, actor *party }
+
+// party is one of them: what its source gave, and what of that goes in.
+type party struct {
+	token *oauth2.Token
+	text  string
+}
 
 // gather asks for the tokens that the exchange of the session key needs.
 func (g TokenExchange) gather(ctx context.Context, key string) (p parties, err error) {
-	if p.subject, err = tokenOf(ctx, "subject", g.Subject(key), nil); err == nil && g.Actor != nil {
-		p.actor, err = tokenOf(ctx, "actor", g.Actor(key), nil)
+	if p.subject, err = partyOf(ctx, "subject", g.Subject(key), g.SubjectType, nil); err == nil && g.Actor != nil {
+		p.actor, err = partyOf(ctx, "actor", g.Actor(key), g.ActorType, nil)
 	}
 	return p, err
 }
@@ -86,42 +96,64 @@ func (g TokenExchange) gather(ctx context.Context, key string) (p parties, err e
 // renew replaces the tokens that the server has refused; false: there are no others.
 func (g TokenExchange) renew(ctx context.Context, key string, refused parties) (p parties, changed bool) {
 	p = refused
-	if t, err := tokenOf(ctx, "subject", g.Subject(key), refused.subject); err == nil {
-		p.subject = t
+	if fresh, err := partyOf(ctx, "subject", g.Subject(key), g.SubjectType, refused.subject); err == nil {
+		p.subject, changed = fresh, fresh.text != refused.subject.text
 	}
 	if g.Actor != nil {
-		if t, err := tokenOf(ctx, "actor", g.Actor(key), refused.actor); err == nil {
-			p.actor = t
+		if fresh, err := partyOf(ctx, "actor", g.Actor(key), g.ActorType, refused.actor); err == nil {
+			p.actor, changed = fresh, changed || fresh.text != refused.actor.text
 		}
 	}
-	differ := func(a, b *oauth2.Token, kind string) bool { return a != b && text(a, kind) != text(b, kind) }
-	return p, differ(p.subject, refused.subject, g.SubjectType) || differ(p.actor, refused.actor, g.ActorType)
+	return p, changed
 }
 
-func tokenOf(ctx context.Context, party string, source transport.Source, refused *oauth2.Token) (t *oauth2.Token, err error) {
+func partyOf(ctx context.Context, name string, source transport.Source, kind string, refused *party) (*party, error) {
+	var t *oauth2.Token
+	var err error
 	switch {
 	case source == nil:
-		return nil, fmt.Errorf("the exchange has no source for the token of its %s", party)
+		return nil, fmt.Errorf("the exchange has no source for the token of its %s", name)
 	case refused == nil:
 		t, err = source.Token(ctx)
 	default:
-		t, err = source.Renew(ctx, refused)
+		t, err = source.Renew(ctx, refused.token)
 	}
 	if err == nil && t == nil {
 		err = errors.New("there is none")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("the token of the exchange's %s cannot be had: %w", party, err)
+	var part string
+	if err == nil {
+		_, foreign := source.(TokenFunc)
+		part, err = text(t, kind, foreign)
 	}
-	return t, nil
+	if err != nil {
+		return nil, fmt.Errorf("the token of the exchange's %s cannot be had: %w", name, err)
+	}
+	return &party{t, part}, nil
 }
 
-// text is the token of that kind.
-func text(t *oauth2.Token, kind string) string {
-	if id, ok := t.Extra("id_token").(string); ok && typeURI(kind) == tokenTypes+"id_token" {
-		return id
+// text is the part of t that is a token of that kind. An id token or a refresh token is never taken to be what stands in
+// the access token's place, unless that came from elsewhere, or was issued as one by an exchange.
+func text(t *oauth2.Token, kind string, foreign bool) (string, error) {
+	kind = typeURI(kind)
+	part, advice := "", ""
+	switch issued, _ := t.Extra("issued_token_type").(string); kind {
+	case tokenTypes + "id_token":
+		part, _ = t.Extra("id_token").(string)
+		foreign, advice = foreign || issued == kind, `there is no id token; log in with the scope "openid", or set the type to "access_token"`
+	case tokenTypes + "refresh_token":
+		part = t.RefreshToken
+		foreign, advice = foreign || issued == kind, `there is no refresh token, a Session gives none out; set the type to "access_token", or give a TokenFunc`
+	default:
+		foreign, advice = true, "it is empty"
 	}
-	return t.AccessToken
+	if part == "" && foreign {
+		part = t.AccessToken
+	}
+	if part == "" {
+		return "", errors.New(advice)
+	}
+	return part, nil
 }
 
 // typeURI is the whole identifier of a token type.
@@ -134,10 +166,10 @@ func typeURI(kind string) string {
 
 func (g TokenExchange) form(_ context.Context, a asking) (url.Values, error) {
 	form := withParams(g.Params, exchangeGrant)
-	form.Set("subject_token", text(a.parties.subject, g.SubjectType))
+	form.Set("subject_token", a.parties.subject.text)
 	form.Set("subject_token_type", typeURI(g.SubjectType))
 	if a.parties.actor != nil {
-		form.Set("actor_token", text(a.parties.actor, g.ActorType))
+		form.Set("actor_token", a.parties.actor.text)
 		form.Set("actor_token_type", typeURI(g.ActorType))
 	}
 	if g.RequestedType != "" {
@@ -198,11 +230,11 @@ func (g TokenExchange) copied() Grant {
 	return g
 }
 
-// partition is made of all that decides what a token is good for.
-func (g TokenExchange) partition(c *Config) string {
-	of := cloned(g.Params)
-	of["audience"], of["resource"], of["scope"] = g.Audiences, g.Resources, c.Scopes
-	of.Set("requested_token_type", typeURI(g.RequestedType))
-	sum := sha256.Sum256([]byte(of.Encode()))
-	return hex.EncodeToString(sum[:8])
+func (g TokenExchange) shape(*Config) url.Values {
+	shape := withParams(g.Params, exchangeGrant)
+	shape["audience"], shape["resource"] = g.Audiences, g.Resources
+	shape.Set("subject_token_type", typeURI(g.SubjectType))
+	shape.Set("actor_token_type", typeURI(g.ActorType))
+	shape.Set("requested_token_type", typeURI(g.RequestedType))
+	return shape
 }

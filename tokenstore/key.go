@@ -12,6 +12,9 @@ import (
 //
 // The issuer is the authorization server's issuer identifier, or its token endpoint where no issuer
 // is known. Two accounts, two programs or two servers so never share a key. The form is stable.
+//
+// A client that has a grant which needs no person, such as the client credentials, puts a sum of what it asks for behind
+// its client id and a slash: clients that ask for different things share no key, nor does one with a person's login.
 func Key(issuer, clientID, session string) string {
 	return url.PathEscape(issuer) + "/" + url.PathEscape(clientID) + "/" + url.PathEscape(session)
 }

@@ -2,6 +2,8 @@ package simulation
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -56,7 +58,13 @@ type world struct {
 
 // newWorld makes a world in which somebody has logged in. The caller is in a bubble.
 func newWorld(t *testing.T, seed uint64, sc scenario, s *scheduler) *world {
-	w := &world{scheduler: s, scenario: sc, t: t, seed: seed, as: clienttest.New(t), store: tokenstore.NewMemory(), storeKey: tokenstore.Key("https://"+authority+"/token", "app", "alice")}
+	w := &world{scheduler: s, scenario: sc, t: t, seed: seed, as: clienttest.New(t), store: tokenstore.NewMemory()}
+	id := "app"
+	if sc.credentials {
+		sum := sha256.Sum256([]byte("client_id=app&grant_type=client_credentials&scope=read"))
+		id += "/" + hex.EncodeToString(sum[:8]) // of a grant that needs no person
+	}
+	w.storeKey = tokenstore.Key("https://"+authority+"/token", id, "alice")
 	w.as.Register("app", secret, "client_secret_basic", "https://app.test/callback")
 	w.as.Policy = sc.policy
 	w.api, w.files = w.as.NewAPI("api.test"), w.as.NewAPI("files.test")
