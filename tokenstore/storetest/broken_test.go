@@ -147,7 +147,7 @@ var flaws = []flaw{
 			if version != old {
 				return a.honest.Swap(ctx, key, old, value)
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(20 * time.Millisecond) // long enough that the others come, also on a busy machine
 			for {
 				written, err := a.honest.Swap(ctx, key, version, value)
 				if !errors.Is(err, tokenstore.ErrConflict) {
