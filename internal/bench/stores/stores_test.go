@@ -79,6 +79,7 @@ func TestStores(t *testing.T) {
 		}
 	}
 	var table strings.Builder
+	table.WriteString("# Stores, measured\n\nWritten by `make bench-stores`, best on a machine that does nothing else.\n\n")
 	fmt.Fprintf(&table, "Load and Swap of a grant of %d bytes, one after the other, in %d rounds of %v a line, taken in turns; %s/%s, %d processors.\n\n",
 		len(record), rounds, turn, runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	measure.Table(&table, []string{"store", "median", "fastest–slowest round", "× bare", "to reach"}, rows)
