@@ -1,27 +1,28 @@
 package tokenstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/evergrant/evergrant/internal/secret"
 )
 
 // Memory is a Store in memory: for tests, and for programs whose grants may end with the process. It
 // is a Lister and a Waiter.
 type Memory struct {
 	mu     sync.Mutex
-	values map[string]memoryValue // guarded by mu
-	waits  map[string]*memoryWait // for a change of a key; guarded by mu
-	last   uint64                 // number of the last version; guarded by mu
+	values map[string]*memoryValue // guarded by mu, as is what they hold
+	waits  map[string]*memoryWait  // for a change of a key; guarded by mu
+	last   uint64                  // number of the last version; guarded by mu
 }
 
+// memoryValue lies behind a pointer, so that even fmt's reflection on an unexported field of somebody's struct prints
+// an address. Its bytes are written over by the next value.
 type memoryValue struct {
-	value   secret.String
+	value   []byte
 	version Version
 }
 
@@ -32,7 +33,7 @@ type memoryWait struct {
 
 // NewMemory makes an empty Memory.
 func NewMemory() *Memory {
-	return &Memory{values: make(map[string]memoryValue), waits: make(map[string]*memoryWait)}
+	return &Memory{values: make(map[string]*memoryValue), waits: make(map[string]*memoryWait)}
 }
 
 // Load implements Store.
@@ -42,11 +43,11 @@ func (m *Memory) Load(ctx context.Context, key string) ([]byte, Version, error) 
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v, ok := m.values[key]
-	if !ok {
+	v := m.values[key]
+	if v == nil {
 		return nil, "", ErrNotFound
 	}
-	return []byte(v.value.Reveal()), v.version, nil
+	return bytes.Clone(v.value), v.version, nil
 }
 
 // Swap implements Store. It is durable as long as the process lives.
@@ -56,7 +57,8 @@ func (m *Memory) Swap(ctx context.Context, key string, old Version, value []byte
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.values[key].version != old {
+	v := m.values[key]
+	if v.at() != old {
 		return "", ErrConflict
 	}
 	if w := m.waits[key]; w != nil {
@@ -67,10 +69,21 @@ func (m *Memory) Swap(ctx context.Context, key string, old Version, value []byte
 		delete(m.values, key)
 		return "", nil
 	}
+	if v == nil {
+		v = &memoryValue{}
+		m.values[key] = v
+	}
 	m.last++
-	version := Version(strconv.FormatUint(m.last, 10))
-	m.values[key] = memoryValue{secret.New(string(value)), version}
-	return version, nil
+	v.value, v.version = append(v.value[:0], value...), Version(strconv.FormatUint(m.last, 10))
+	return v.version, nil
+}
+
+// at is the version of v, zero where there is none.
+func (v *memoryValue) at() Version {
+	if v == nil {
+		return ""
+	}
+	return v.version
 }
 
 // Keys implements Lister.
@@ -99,7 +112,7 @@ func (m *Memory) Keys(ctx context.Context, prefix string) iter.Seq2[string, erro
 // Wait implements Waiter.
 func (m *Memory) Wait(ctx context.Context, key string, not Version) error {
 	m.mu.Lock()
-	if m.values[key].version != not {
+	if m.values[key].at() != not {
 		m.mu.Unlock()
 		return ctx.Err()
 	}
