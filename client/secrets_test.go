@@ -44,8 +44,11 @@ import (
 type vault struct {
 	mu      sync.Mutex
 	kinds   map[string]map[string]bool
-	needles map[string]string // kinds by what would betray one; nil: to be made
+	needles map[[ends]byte][]needle // by how they begin; nil: to be made
 }
+
+// needle is what would betray a secret of a kind.
+type needle struct{ text, kind string }
 
 const ends = 16 // characters that are enough to know a secret by, at either end
 
@@ -74,21 +77,24 @@ func (v *vault) betrayed(text string) []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.needles == nil {
-		v.needles = map[string]string{}
+		v.needles = map[[ends]byte][]needle{}
 		for kind, secrets := range v.kinds {
 			for secret := range secrets {
 				for _, end := range []string{secret[:ends], secret[len(secret)-ends:]} {
 					for _, shape := range shapes(end) {
-						v.needles[shape] = kind
+						begin := [ends]byte([]byte(shape))
+						v.needles[begin] = append(v.needles[begin], needle{shape, kind})
 					}
 				}
 			}
 		}
 	}
 	kinds := map[string]bool{}
-	for needle, kind := range v.needles {
-		if strings.Contains(text, needle) {
-			kinds[kind] = true
+	for at := range max(0, len(text)-ends+1) {
+		for _, n := range v.needles[[ends]byte([]byte(text[at:at+ends]))] {
+			if strings.HasPrefix(text[at:], n.text) {
+				kinds[n.kind] = true
+			}
 		}
 	}
 	return slices.Sorted(maps.Keys(kinds))
