@@ -46,6 +46,9 @@ type Record struct {
 	Adopted      string                     `json:"adopted,omitempty"` // SHA-256 of the token that Adopt was given
 	// DPoP is the key that the tokens are bound to (RFC 9449); nil: they are Bearer tokens. It is not changed, only replaced.
 	DPoP *Binding `json:"dpop,omitempty"`
+	// Client is who the grant was given to, and where; nil: to the client of the Config at its issuer. It is not changed,
+	// only replaced.
+	Client *Client `json:"client,omitempty"`
 
 	unknown unknown
 }
@@ -74,6 +77,21 @@ type Binding struct {
 	Key        json.RawMessage `json:"jwk,omitempty"` // the private key (RFC 7517); nil: the program has it
 	// Bound says that the server has bound tokens to it; until then the grant can do without.
 	Bound bool `json:"bound,omitempty"`
+
+	unknown unknown
+}
+
+// Client is an OAuth client as one authorization server knows it. What it holds is sent to no other.
+type Client struct {
+	Issuer string `json:"issuer"`
+	ID     string `json:"client_id"`
+	// Registered says that Evergrant has registered it (RFC 7591); what follows is of the registration.
+	Registered bool      `json:"registered,omitempty"`
+	Secret     string    `json:"client_secret,omitempty"`
+	Expiry     time.Time `json:"client_secret_expires_at,omitzero"`    // of the secret, as the server counts; zero: never
+	Method     string    `json:"token_endpoint_auth_method,omitempty"` // empty: as the Config says
+	Token      string    `json:"registration_access_token,omitempty"`  // RFC 7592
+	URI        string    `json:"registration_client_uri,omitempty"`    // RFC 7592; empty: the registration cannot be managed
 
 	unknown unknown
 }
@@ -177,6 +195,12 @@ func (r *Record) Encode() ([]byte, error) { return json.Marshal(r) }
 func (r *Record) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "record(generation %d, lease %d)", r.Generation, r.Leases)
 }
+
+// Format implements fmt.Formatter: a client shows neither its secret nor its token under any verb.
+func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "client(%q at %q)", c.ID, c.Issuer) }
+
+// LogValue implements slog.LogValuer.
+func (c *Client) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 
 // LogValue implements slog.LogValuer.
 func (r *Record) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }

@@ -27,6 +27,10 @@ func full() *record.Record {
 		IDToken: "SECRET-ID", Subject: "alice", Scopes: []string{"a", "b"},
 		Extra: map[string]json.RawMessage{"tenant": json.RawMessage(`"t"`)}, Adopted: "00ff",
 		DPoP: &record.Binding{Thumbprint: "jkt", Key: json.RawMessage(`{"kty":"EC","d":"SECRET-D"}`), Bound: true},
+		Client: &record.Client{
+			Issuer: "https://as.example", ID: "c1", Registered: true, Secret: "SECRET-CS", Expiry: at, Method: "client_secret_post",
+			Token: "SECRET-RAT", URI: "https://as.example/register/c1",
+		},
 	}
 }
 
@@ -43,6 +47,7 @@ func TestUnknownMembersSurviveAtEveryLevel(t *testing.T) {
 	const in = `{"evergrant":1,"grant":"g","generation":1,"leases":1,"future":{"x":1},
 		"lease":{"owner":"o","attempt":"a","length_ns":1,"colour":"red"},
 		"dpop":{"jkt":"t","jwk":{"d":"k"},"bound":true,"hardware":true},
+		"client":{"issuer":"https://as.example","client_id":"c","software_id":"s"},
 		"mark":{"verdict":"dead","at":"2026-01-02T03:04:05Z","why":"because"},
 		"access":{"r":{"token":"t","type":"Bearer","issued":"2026-01-02T03:04:05Z","bound":[1]}}}`
 	r, err := record.Decode([]byte(in))
@@ -87,6 +92,7 @@ func TestShowsNoToken(t *testing.T) {
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "record", full())
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		fmt.Fprintf(&log, verb, full())
+		fmt.Fprintf(&log, verb, full().Client)
 	}
 	require.NotContains(t, log.String(), "SECRET")
 	require.NotContains(t, log.String(), fmt.Sprintf("%x", "SECRET"))

@@ -18,6 +18,7 @@ type (
 	leaseFields  Lease
 	markFields   Mark
 	keyFields    Binding
+	clientFields Client
 )
 
 // versioned adds the format to the record's own members.
@@ -70,6 +71,15 @@ func (b *Binding) MarshalJSON() ([]byte, error) { return join((*keyFields)(b), b
 // UnmarshalJSON implements json.Unmarshaler.
 func (b *Binding) UnmarshalJSON(data []byte) (err error) {
 	b.unknown, err = split(data, (*keyFields)(b))
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c *Client) MarshalJSON() ([]byte, error) { return join((*clientFields)(c), c.unknown) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *Client) UnmarshalJSON(data []byte) (err error) {
+	c.unknown, err = split(data, (*clientFields)(c))
 	return err
 }
 
