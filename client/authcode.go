@@ -129,7 +129,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, spendLimit)
 	defer cancel()
-	server, metadata, err := s.client.authServer(ctx)
+	server, metadata, err := s.client.authServer(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 	if err != nil {
 		return nil, err
 	}
-	server, metadata, err := s.client.authServer(ctx)
+	server, metadata, err := s.client.authServer(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

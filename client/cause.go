@@ -18,6 +18,7 @@ const (
 	causeLost    = "lost answer"
 	causeCopied  = "copied"
 	causeKey     = "other key"
+	causeClient  = "client gone"
 )
 
 var causes = map[string]string{
@@ -28,6 +29,7 @@ var causes = map[string]string{
 	causeLost:    "the refresh token was spent by a renewal whose answer was lost or died with its process",
 	causeCopied:  "the tokens were last renewed on another machine; a grant that was copied serves one of the two",
 	causeKey:     "the tokens are bound to a key (DPoP) that is not at hand",
+	causeClient:  "the client that the grant was given to is gone: the server has forgotten its registration, its secret has expired, or Config.ClientID is another",
 }
 
 // loginRequired wraps ErrLoginRequired with the cause and, where the server said something, with that.

@@ -21,6 +21,7 @@ import (
 	"github.com/evergrant/evergrant/internal/authserver"
 	"github.com/evergrant/evergrant/internal/jws"
 	"github.com/evergrant/evergrant/internal/machine"
+	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/internal/secret"
 	"github.com/evergrant/evergrant/tokenstore"
 )
@@ -255,13 +256,14 @@ func (c *Client) noticeDate(date time.Time) {
 	c.skew.Store(int64(skew))
 }
 
-// authServer is the client's side of the authorization server, as its metadata says now.
-func (c *Client) authServer(ctx context.Context) (*authserver.Client, *authserver.Metadata, error) {
+// authServer is the client's side of the authorization server, as its metadata says now: as who, nil for the client of
+// the Config.
+func (c *Client) authServer(ctx context.Context, who *record.Client) (*authserver.Client, *authserver.Metadata, error) {
 	metadata, err := c.metadata.get(ctx, c)
 	if err != nil {
 		return nil, nil, err
 	}
-	server, err := c.server(metadata, metadata.TokenEndpointAuthMethods, metadata.TokenEndpointAuthAlgorithms)
+	server, err := c.serverAs(metadata, who)
 	if err != nil {
 		return nil, nil, err
 	}

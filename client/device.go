@@ -67,7 +67,7 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	}
 	ctx, cancel := s.client.whileOpen(ctx)
 	defer cancel()
-	server, metadata, err := s.client.authServer(ctx)
+	server, metadata, err := s.client.authServer(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

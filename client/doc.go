@@ -53,7 +53,7 @@
 //
 //	ErrLoginRequired            there is no grant, or the server has ended it: have the person log in.
 //	                            The *Error around it names the Cause: absent, ended, revoked, expired,
-//	                            lost answer, copied, other key
+//	                            lost answer, copied, other key, client gone
 //	ErrClosed                   the Client was closed: make another one
 //	ErrOtherSubject             somebody else logged in than the grant in the store is of: set Replace in
 //	                            the flow if that is meant, or use another key

@@ -41,6 +41,7 @@ type Error struct {
 	//	lost answer  the refresh token was spent by a renewal whose answer was lost, or died with its process
 	//	copied       the tokens were last renewed on another machine: the store was probably copied
 	//	other key    the tokens are bound to another key than Config.DPoP.Key, or to one that is damaged
+	//	client gone  the server has forgotten the client that was registered for the grant, or Config.ClientID is another
 	Cause string
 	// Code, Description and URI are error, error_description and error_uri as the server sent them.
 	Code, Description, URI string

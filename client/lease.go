@@ -32,19 +32,28 @@ var errLeaseOver = errors.New("the lease has run out")
 type state struct {
 	record  *record.Record
 	version tokenstore.Version
+	key     string // where it lies: what was read is never written elsewhere
 }
 
 // load reads the account's record.
 func (a *account) load(ctx context.Context) (state, error) {
-	data, version, err := a.client.store.Load(ctx, a.storeKey())
+	if err := a.client.findIssuer(ctx); err != nil {
+		return state{}, err
+	}
+	return a.read(ctx, a.storeKey())
+}
+
+// read is load of the record that lies under key.
+func (a *account) read(ctx context.Context, key string) (state, error) {
+	data, version, err := a.client.store.Load(ctx, key)
 	if errors.Is(err, tokenstore.ErrNotFound) {
-		return state{}, nil
+		return state{key: key}, nil
 	}
 	if err != nil {
 		return state{}, err
 	}
 	r, err := record.Decode(data)
-	return state{r, version}, err
+	return state{r, version, key}, err
 }
 
 // swap writes r over st; a nil r deletes.
@@ -53,17 +62,17 @@ func (a *account) swap(ctx context.Context, st state, r *record.Record) (state, 
 	if r != nil {
 		var err error
 		if data, err = r.Encode(); err != nil {
-			return state{}, err
+			return st, err
 		}
 	}
 	var version tokenstore.Version
 	var err error
 	if store, ok := a.client.store.(tokenstore.Expirer); ok && r != nil {
-		version, err = store.SwapUntil(ctx, a.storeKey(), st.version, data, usefulUntil(r))
+		version, err = store.SwapUntil(ctx, st.key, st.version, data, usefulUntil(r))
 	} else {
-		version, err = a.client.store.Swap(ctx, a.storeKey(), st.version, data)
+		version, err = a.client.store.Swap(ctx, st.key, st.version, data)
 	}
-	return state{r, version}, err
+	return state{r, version, st.key}, err
 }
 
 // usefulUntil is when r is of no use any more, the mark that says why included; zero: not before a person
@@ -175,7 +184,7 @@ func (l *lease) leftLocked() time.Duration {
 
 // confirm reads the record again. errAgain: the lease is not in it any more.
 func (l *lease) confirm(ctx context.Context) error {
-	st, err := l.session.load(ctx)
+	st, err := l.session.read(ctx, l.known().key)
 	if err != nil {
 		return err
 	}

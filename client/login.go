@@ -135,7 +135,7 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 		if errors.Is(err, tokenstore.ErrConflict) {
 			continue
 		}
-		if err != nil && !s.hasLanded(ctx, fresh) {
+		if err != nil && !s.hasLanded(ctx, st.key, fresh) {
 			drop()
 			return err
 		}
@@ -150,10 +150,10 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 }
 
 // hasLanded reports whether the store holds the grant that a failed write was to put there.
-func (a *account) hasLanded(ctx context.Context, fresh *record.Record) bool {
+func (a *account) hasLanded(ctx context.Context, key string, fresh *record.Record) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	st, err := a.load(ctx)
+	st, err := a.read(ctx, key)
 	return err == nil && st.record != nil && st.record.Grant == fresh.Grant
 }
 

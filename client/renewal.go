@@ -96,7 +96,7 @@ func (r *renewal) round(ctx context.Context) error {
 			return errAgain
 		}
 	}
-	server, metadata, err := r.client.authServer(ctx)
+	server, metadata, err := r.client.authServer(ctx, st.record.Client)
 	if err == nil {
 		server, st.record, err = r.client.binding(server, metadata, st.record)
 	}

@@ -127,7 +127,7 @@ func (a *account) save(ctx context.Context, got *received, st state) (_ state, l
 		if err == nil {
 			return saved, true, nil
 		}
-		read, readErr := a.load(ctx)
+		read, readErr := a.read(ctx, st.key)
 		if readErr != nil {
 			return st, false, err
 		}
@@ -154,7 +154,7 @@ func (c *Client) revokeSoon(ctx context.Context, r *record.Record) error {
 // revoke takes the grant of r back (RFC 7009): its refresh token, and then the access tokens, which not every server
 // ends along with it (§2.1). What becomes of these is no matter once the refresh token is gone: they end by themselves.
 func (c *Client) revoke(ctx context.Context, r *record.Record) error {
-	server, metadata, err := c.authServer(ctx)
+	server, metadata, err := c.authServer(ctx, r.Client)
 	if err != nil {
 		return err
 	}

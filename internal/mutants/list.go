@@ -6,7 +6,7 @@ var mutants = []mutant{
 	{"another's live lease is not respected", "client/renewal.go",
 		"if !r.watch.isDead(l, r.client.machine.Now(), r.isAlive(ctx, l)) {", "if false {"},
 	{"the refresh token is spent without a lease", "client/lease.go",
-		"if l.state, err = s.swap(ctx, st, wanted); err == nil {", "if l.state = (state{wanted, st.version}); err == nil {"},
+		"if l.state, err = s.swap(ctx, st, wanted); err == nil {", "if l.state = (state{wanted, st.version, st.key}); err == nil {"},
 	{"a refusal is believed without a re-read", "client/renewal.go",
 		"		return r.release(ctx, l, f, nil) // nothing was spent; the configured grant itself is refused\n	}\n	if err := l.stillFor(ctx, old); err != nil {",
 		"		return r.release(ctx, l, f, nil)\n	}\n	if err := error(nil); err != nil {"},
@@ -86,5 +86,5 @@ var mutants = []mutant{
 	{"a logout deletes whatever is there", "client/logout.go",
 		"		if grant != \"\" && st.record.Grant != grant {", "		if grant == \"none\" {"},
 	{"a login whose write failed is written again", "client/login.go",
-		"		if err != nil && !s.hasLanded(ctx, fresh) {\n			drop()\n			return err\n		}", "		if err != nil {\n			continue\n		}"},
+		"		if err != nil && !s.hasLanded(ctx, st.key, fresh) {\n			drop()\n			return err\n		}", "		if err != nil {\n			continue\n		}"},
 }
