@@ -13,78 +13,95 @@ import (
 // still holds, and after it has answered, whatever goes wrong at its endpoints.
 const metadataPause = time.Minute
 
-// metadataCache holds what an issuer says of itself, with the configured endpoints laid over it.
-type metadataCache struct {
-	flight chan struct{} // capacity 1: held by whoever asks the issuer
+// document is what somebody says of himself, kept for as long as he says.
+type document[T any] struct {
+	flight chan struct{} // capacity 1: held by whoever asks
 
 	mu     sync.Mutex
-	known  *authserver.Metadata // guarded by mu
-	asked  time.Duration        // guarded by mu; when known was received, on the monotonic clock
-	until  time.Duration        // guarded by mu; how long known is believed, on the monotonic clock
-	failed int                  // guarded by mu; how often the issuer was asked in vain
-	err    error                // guarded by mu; the last failure
+	known  *T            // guarded by mu
+	asked  time.Duration // guarded by mu; when known was received, on the monotonic clock
+	until  time.Duration // guarded by mu; how long known is believed, on the monotonic clock
+	failed int           // guarded by mu; how often it was asked for in vain
+	err    error         // guarded by mu; the last failure
 }
 
-// get returns metadata that is young enough, or asks the issuer. While the issuer cannot be asked,
-// what it said before still holds. A failure is shared by all who have waited for it.
-func (m *metadataCache) get(ctx context.Context, c *Client) (*authserver.Metadata, error) {
-	if c.config.Issuer == "" {
-		return c.overlay(&authserver.Metadata{}), nil
-	}
-	failures, _ := m.failure()
+// get returns a document that is young enough, or fetches it. While it cannot be had, what was said before still
+// holds. A failure is shared by all who have waited for it.
+func (d *document[T]) get(ctx context.Context, c *Client, fetch func(context.Context) (*T, time.Duration, error)) (*T, error) {
+	failures, _ := d.failure()
 	select {
-	case m.flight <- struct{}{}:
-		defer func() { <-m.flight }()
+	case d.flight <- struct{}{}:
+		defer func() { <-d.flight }()
 	case <-ctx.Done():
 		return nil, ended(ctx)
 	}
-	known, fresh := m.look(c)
+	known, fresh := d.look(c)
 	if fresh {
 		return known, nil
 	}
-	if now, err := m.failure(); now != failures {
+	if now, err := d.failure(); now != failures {
 		return nil, err
 	}
-	found, err := authserver.Discover(ctx, c.http, c.config.Issuer)
-	if e, ok := errors.AsType[*authserver.DiscoveryError](err); ok && known == nil && e.IsAbsent() && c.config.Endpoint.TokenURL != "" {
-		found, err = &authserver.Metadata{Issuer: c.config.Issuer, Life: metadataPause}, nil // the Config says it all
-	}
+	found, life, err := fetch(ctx)
 	if err != nil {
 		err = c.fail("discover", "", err)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	now := c.machine.Now().Mono
 	switch {
 	case err == nil:
-		m.known, m.asked, m.until = c.overlay(found), now, now+found.Life
-		return m.known, nil
+		d.known, d.asked, d.until = found, now, now+life
+		return d.known, nil
 	case known != nil:
-		m.until = now + metadataPause
+		d.until = now + metadataPause
 		return known, nil
 	case ctx.Err() == nil: // else it is this caller's alone
-		m.failed, m.err = m.failed+1, err
+		d.failed, d.err = d.failed+1, err
 	}
 	return nil, err
 }
 
-func (m *metadataCache) look(c *Client) (known *authserver.Metadata, fresh bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.known, m.known != nil && c.machine.Now().Mono < m.until
+func (d *document[T]) look(c *Client) (known *T, fresh bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.known, d.known != nil && c.machine.Now().Mono < d.until
 }
 
-func (m *metadataCache) failure() (int, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.failed, m.err
+func (d *document[T]) failure() (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed, d.err
 }
 
-// expire has the issuer asked again before the next use: an endpoint may have moved. Not if it was asked a moment ago.
-func (m *metadataCache) expire() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.until = min(m.until, m.asked+metadataPause)
+// expire has it fetched again before the next use: it may have changed. Not if it was fetched a moment ago.
+func (d *document[T]) expire() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.until = min(d.until, d.asked+metadataPause)
+}
+
+// metadataCache holds what an issuer says of itself, with the configured endpoints laid over it.
+type metadataCache struct {
+	document[authserver.Metadata]
+}
+
+// get returns the metadata of the issuer.
+func (m *metadataCache) get(ctx context.Context, c *Client) (*authserver.Metadata, error) {
+	if c.config.Issuer == "" {
+		return c.overlay(&authserver.Metadata{}), nil
+	}
+	return m.document.get(ctx, c, func(ctx context.Context) (*authserver.Metadata, time.Duration, error) {
+		known, _ := m.look(c)
+		found, err := authserver.Discover(ctx, c.http, c.config.Issuer)
+		if e, ok := errors.AsType[*authserver.DiscoveryError](err); ok && known == nil && e.IsAbsent() && c.config.Endpoint.TokenURL != "" {
+			found, err = &authserver.Metadata{Issuer: c.config.Issuer, Life: metadataPause}, nil // the Config says it all
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		return c.overlay(found), found.Life, nil
+	})
 }
 
 // overlay lays the configured endpoints over discovered ones.
