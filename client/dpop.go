@@ -164,10 +164,8 @@ func (c *Client) proving(server *authserver.Client, m *authserver.Metadata, b *r
 	bound := *server
 	bound.DPoP = &authserver.DPoP{
 		Servers: servers,
-		Prove: func(endpoint *url.URL, nonce string) (string, error) {
-			return key.Proof(dpop.Claims{
-				Method: http.MethodPost, URL: dpop.Target(endpoint, ""), Nonce: nonce, Time: c.proofTime(servers, endpoint),
-			})
+		Prove: func(target, nonce string) (string, error) {
+			return key.Proof(dpop.Claims{Method: http.MethodPost, URL: target, Nonce: nonce, Time: c.proofTime(servers, target)})
 		},
 	}
 	return &bound, nil
@@ -187,9 +185,9 @@ func (l *lease) rereading(server *authserver.Client) *authserver.Client {
 
 // proofTime is when a proof is made, by the clock of the server that is to judge it (RFC 9449 §4.3): as it was when it
 // last refused one, else by the authorization server's.
-func (c *Client) proofTime(servers *dpop.Servers, at *url.URL) time.Time {
+func (c *Client) proofTime(servers *dpop.Servers, target string) time.Time {
 	now := c.machine.Now().Wall
-	if skew, known := servers.Skew(at); known {
+	if skew, known := servers.Skew(target); known {
 		return now.Add(skew)
 	}
 	return c.serverTime(now)
@@ -256,9 +254,13 @@ func (s *Session) Prove(ctx context.Context, t *oauth2.Token, method, address, n
 	if p == nil || p.key == nil {
 		return "", s.client.fail("prove", s.key, fmt.Errorf("%w: there is no key for it", transport.ErrToken))
 	}
+	servers, target := &s.client.proofs.resources, dpop.Target(u, "")
+	if nonce == "" {
+		nonce = servers.Nonce(target)
+	}
 	// The key is that of the session's token now. If t is of a login before that, the server refuses it, as it would anyway.
 	proof, err := p.key.Proof(dpop.Claims{
-		Method: method, URL: dpop.Target(u, ""), Token: t.AccessToken, Nonce: nonce, Time: s.client.proofTime(&s.client.proofs.resources, u),
+		Method: method, URL: target, Token: t.AccessToken, Nonce: nonce, Time: s.client.proofTime(servers, target),
 	})
 	if err != nil {
 		return "", s.client.fail("prove", s.key, fmt.Errorf("the DPoP proof cannot be signed: %w", err))
@@ -266,5 +268,13 @@ func (s *Session) Prove(ctx context.Context, t *oauth2.Token, method, address, n
 	return proof, nil
 }
 
-// ProofServers has all transports of a Client share what they learn.
-func (s source) ProofServers() *dpop.Servers { return &s.client.proofs.resources }
+// ProofAnswered is told by a transport.Transport what a server has answered to a request with a proof, and whether that was
+// refused: see transport.Prover. What is learnt, the nonce and how far the server's clock is off, holds for the proofs of all
+// sessions of the Client.
+func (s *Session) ProofAnswered(address string, answer http.Header, refused bool) {
+	servers := &s.client.proofs.resources
+	servers.NoticeNonce(address, answer)
+	if refused {
+		servers.NoticeDate(address, answer, s.client.machine.Now().Wall)
+	}
+}

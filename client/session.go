@@ -89,11 +89,9 @@ func (a *account) sessionsLocked(yield func(*Session) bool) {
 	}
 }
 
-// source is what the account's HTTP clients get their tokens from.
-type source struct{ *Session }
-
-// Replayed is told by the transport that a request was sent again.
-func (s source) Replayed(status int) {
+// Replayed is told by a transport.Transport that a request was sent again because its token was rejected with this status:
+// see transport.Source. It tells the event "replayed".
+func (s *Session) Replayed(status int) {
 	s.happened(Event{Kind: "replayed", Reason: fmt.Sprintf("a request was answered %d and sent again with another token", status), Attempt: 2})
 }
 
@@ -117,7 +115,7 @@ func (s *Session) Wrap(c *http.Client) *http.Client {
 	} else {
 		wrapped.Transport = s.client.base
 	}
-	wrapped.Transport = &transport.Transport{Source: source{s}, Base: wrapped.Transport, Origins: s.client.config.Origins}
+	wrapped.Transport = &transport.Transport{Source: s, Base: wrapped.Transport, Origins: s.client.config.Origins}
 	return &wrapped
 }
 

@@ -77,7 +77,7 @@ func (s *Session) askUserInfo(ctx context.Context, endpoint string) ([]byte, str
 		return nil, "", err
 	}
 	hc := *s.client.http // follows no redirect
-	hc.Transport = &transport.Transport{Source: source{&s.account.own}, Base: hc.Transport, Origins: []string{u.Scheme + "://" + u.Host}}
+	hc.Transport = &transport.Transport{Source: &s.account.own, Base: hc.Transport, Origins: []string{u.Scheme + "://" + u.Host}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
 	if err != nil {
 		return nil, "", err

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/oauth2"
 
@@ -20,14 +19,15 @@ func (t *Transport) prove(sent *http.Request, token *oauth2.Token, nonce string)
 	if to, _ := origin.Of(sent.URL); !to.IsPrivate() {
 		return fmt.Errorf("%w: it is bound to a key (DPoP) and goes over TLS only (RFC 9449 §2); ask for https", ErrToken)
 	}
+	target := dpop.Target(sent.URL, sent.Host)
 	if nonce == "" {
-		nonce = t.known().Nonce(sent.URL)
+		nonce = t.servers.Nonce(target)
 	}
 	method := sent.Method
 	if method == "" {
 		method = http.MethodGet
 	}
-	proof, err := t.Source.(Prover).Prove(sent.Context(), token, method, dpop.Target(sent.URL, sent.Host), nonce)
+	proof, err := t.Source.(Prover).Prove(sent.Context(), token, method, target, nonce)
 	if err != nil {
 		return err
 	}
@@ -40,12 +40,17 @@ func (t *Transport) prove(sent *http.Request, token *oauth2.Token, nonce string)
 	return nil
 }
 
-// known is what servers have said about proofs: what the Source remembers for all its Transports, or this one's own.
-func (t *Transport) known() *dpop.Servers {
-	if s, ok := t.Source.(interface{ ProofServers() *dpop.Servers }); ok {
-		return s.ProofServers()
+// notice learns from an answer to a request with a proof, or has the Source learn for all its Transports. What is known
+// goes by the name that the proof has called the server by.
+func (t *Transport) notice(req *http.Request, answer http.Header, refused bool) {
+	target := dpop.Target(req.URL, req.Host)
+	if s, ok := t.Source.(interface {
+		ProofAnswered(url string, answer http.Header, refused bool)
+	}); ok {
+		s.ProofAnswered(target, answer, refused)
+		return
 	}
-	return &t.servers
+	t.servers.NoticeNonce(target, answer)
 }
 
 // judgeProof reads a 401 to a request with a proof. Where there are DPoP challenges, they alone count (RFC 9449 §7.2).
@@ -54,7 +59,7 @@ func (t *Transport) judgeProof(req *http.Request, resp *http.Response, challenge
 	if len(ours) == 0 {
 		ours = challenges
 	}
-	nonce = t.known().NoticeNonce(req.URL, resp.Header)
+	nonce = dpop.Nonce(resp.Header)
 	for _, c := range ours {
 		switch c.Params["error"] {
 		case "use_dpop_nonce":
@@ -63,7 +68,7 @@ func (t *Transport) judgeProof(req *http.Request, resp *http.Response, challenge
 			}
 			return unproven, nonce
 		case "invalid_dpop_proof":
-			t.known().NoticeDate(req.URL, resp.Header, time.Now())
+			t.notice(req, resp.Header, true)
 			return unproven, nonce
 		}
 	}

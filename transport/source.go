@@ -29,10 +29,16 @@ type Source interface {
 // Prover is an optional ability of a Source: proofs of possession for tokens whose TokenType is DPoP (RFC 9449), without
 // which they are not sent. Like a Source's methods, Prove is called concurrently, and its errors reach the caller of the
 // request as they are.
+//
+// A Prover that has a method ProofAnswered(url string, answer http.Header, refused bool) is told of the header of every
+// answer to a request with a proof for url, and once more, with refused, if the answer says that the proof was not good: it
+// learns the server's nonces (DPoP-Nonce) and clock (Date) for the proofs to come of all its Transports. Where it is not, a
+// Transport learns the nonces for itself. It must return at once.
 type Prover interface {
 	// Prove makes a proof, new each time, for one send of one request with t, which came from Token or
-	// Renew: a JWT (RFC 9449 §4.2) with htm, htu, ath, iat, a jti of its own, and nonce unless that is
-	// empty. url is the request's in normal form, without query and fragment; it is https, or http on this machine.
+	// Renew: a JWT (RFC 9449 §4.2) with htm, htu, ath, iat, a jti of its own, and nonce; where that is
+	// empty, with what was learnt by ProofAnswered, if anything. url is the request's in normal form, without query and
+	// fragment, and with its Host if it has one of its own; it is https, or http on this machine.
 	Prove(ctx context.Context, t *oauth2.Token, method, url, nonce string) (string, error)
 }
 

@@ -54,7 +54,7 @@ type Transport struct {
 	Rejected func(*http.Response) bool
 
 	header  atomic.Pointer[header]
-	servers dpop.Servers // of a Source that keeps none of its own
+	servers dpop.Servers // of a Source that does not learn by itself
 
 	configured sync.Once
 	origins    []origin.Origin // of Origins; immutable once configured
@@ -179,7 +179,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, h *header, nonce
 		resp.Body = http.NoBody
 	}
 	if h.bound {
-		t.known().NoticeNonce(req.URL, resp.Header)
+		t.notice(req, resp.Header, false)
 	}
 	return resp, nil
 }

@@ -12,16 +12,16 @@ import (
 
 // DPoP makes the proofs of the requests that tokens come from (RFC 9449 §5, §10.1).
 type DPoP struct {
-	// Prove makes a proof for a POST to endpoint, with nonce if that is not empty.
-	Prove func(endpoint *url.URL, nonce string) (string, error)
+	// Prove makes a proof for a POST to target, see dpop.Target, with nonce if that is not empty.
+	Prove func(target, nonce string) (string, error)
 	// Servers remembers nonces and clocks.
 	Servers *dpop.Servers
 	// Again is asked before a form is sent again with another proof; its error stops that. Nil: it may always be.
 	Again func(context.Context) error
 }
 
-// postProven is post with a proof, where there is a DPoP, and again with another proof if the server says so: twice at
-// most for a nonce (RFC 9449 §8), once for a clock. It says so before it looks at the form, so that a code or a refresh
+// postProven is post with a proof, where there is a DPoP, and again with another proof if the server says so: once
+// for a nonce (RFC 9449 §8), once for a clock. It says so before it looks at the form, so that a code or a refresh
 // token in it may be sent again; ask is asked each time.
 func (c *Client) postProven(ctx context.Context, endpoint string, form url.Values, ask func() error) (*reply, error) {
 	if c.DPoP == nil {
@@ -31,9 +31,10 @@ func (c *Client) postProven(ctx context.Context, endpoint string, form url.Value
 	if err != nil {
 		return c.post(ctx, endpoint, form, ask) // which says why that does not do
 	}
-	nonce, dated := c.DPoP.Servers.Nonce(address), false
-	for left := 2; ; left-- {
-		proof, err := c.DPoP.Prove(address, nonce)
+	target := dpop.Target(address, "")
+	nonce, nonced, dated := c.DPoP.Servers.Nonce(target), false, false
+	for {
+		proof, err := c.DPoP.Prove(target, nonce)
 		if err != nil {
 			// A key service may be back for the next try.
 			return nil, &Failure{Outcome: NotProcessed, Err: fmt.Errorf("nothing was sent; the DPoP proof cannot be made: %w", err)}
@@ -42,13 +43,12 @@ func (c *Client) postProven(ctx context.Context, endpoint string, form url.Value
 		if err != nil {
 			return nil, err
 		}
-		given := c.DPoP.Servers.NoticeNonce(address, r.header)
+		given := c.DPoP.Servers.NoticeNonce(target, r.header)
 		switch want := r.wantedProof(); {
-		case left == 0:
-			return r, nil
-		case want == "use_dpop_nonce" && given != "" && given != nonce:
+		case want == "use_dpop_nonce" && !nonced && given != "" && given != nonce:
+			nonced = true
 		case want == "invalid_dpop_proof" && !dated:
-			c.DPoP.Servers.NoticeDate(address, r.header, time.Now())
+			c.DPoP.Servers.NoticeDate(target, r.header, time.Now())
 			dated = true
 		default:
 			return r, nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"testing"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 // prover is a client whose proofs can be read.
 func prover(t *testing.T) *authserver.Client {
 	c, made := newClient(t), 0
-	c.DPoP = &authserver.DPoP{Servers: new(dpop.Servers), Prove: func(_ *url.URL, nonce string) (string, error) {
+	c.DPoP = &authserver.DPoP{Servers: new(dpop.Servers), Prove: func(_, nonce string) (string, error) {
 		made++
 		return fmt.Sprintf("the-proof-%d-%s", made, nonce), nil
 	}}
@@ -61,9 +60,7 @@ func TestProofs(t *testing.T) {
 		{"a nonce", []http.HandlerFunc{wants("use_dpop_nonce", 400, "a")}, []string{"the-proof-1-", "the-proof-2-a"}, ""},
 		{"a nonce under 401", []http.HandlerFunc{wants("use_dpop_nonce", 401, "a")}, []string{"the-proof-1-", "the-proof-2-a"}, ""},
 		{"two nonces, one after the other", []http.HandlerFunc{wants("use_dpop_nonce", 400, "a"), wants("use_dpop_nonce", 400, "b")},
-			[]string{"the-proof-1-", "the-proof-2-a", "the-proof-3-b"}, ""},
-		{"three", []http.HandlerFunc{wants("use_dpop_nonce", 400, "a"), wants("use_dpop_nonce", 400, "b"), wants("use_dpop_nonce", 400, "c")},
-			[]string{"the-proof-1-", "the-proof-2-a", "the-proof-3-b"}, "use_dpop_nonce"},
+			[]string{"the-proof-1-", "the-proof-2-a"}, "use_dpop_nonce"},
 		{"the same again", []http.HandlerFunc{wants("use_dpop_nonce", 400, "a"), wants("use_dpop_nonce", 400, "a")},
 			[]string{"the-proof-1-", "the-proof-2-a"}, "use_dpop_nonce"},
 		{"two nonces at once", []http.HandlerFunc{wants("use_dpop_nonce", 400, "a", "b")}, []string{"the-proof-1-"}, "use_dpop_nonce"},
@@ -72,6 +69,8 @@ func TestProofs(t *testing.T) {
 		{"a bad proof", []http.HandlerFunc{wants("invalid_dpop_proof", 400)}, []string{"the-proof-1-", "the-proof-2-"}, ""},
 		{"a bad proof, then a nonce", []http.HandlerFunc{wants("invalid_dpop_proof", 400), wants("use_dpop_nonce", 400, "a")},
 			[]string{"the-proof-1-", "the-proof-2-", "the-proof-3-a"}, ""},
+		{"a nonce, then a bad proof, then a nonce", []http.HandlerFunc{wants("use_dpop_nonce", 400, "a"), wants("invalid_dpop_proof", 400), wants("use_dpop_nonce", 400, "b")},
+			[]string{"the-proof-1-", "the-proof-2-a", "the-proof-3-a"}, "use_dpop_nonce"},
 		{"bad proofs", []http.HandlerFunc{wants("invalid_dpop_proof", 400), wants("invalid_dpop_proof", 400)},
 			[]string{"the-proof-1-", "the-proof-2-"}, "invalid_dpop_proof"},
 		{"a nonce that comes with another refusal", []http.HandlerFunc{wants("invalid_grant", 400, "a")}, []string{"the-proof-1-"}, "invalid_grant"},
@@ -146,7 +145,7 @@ func TestR9449_9_2(t *testing.T) {
 func TestAProofThatCannotBeMadeSendsNothing(t *testing.T) {
 	c, gone := newClient(t), errors.New("the key service is away")
 	c.HTTP.Transport = unreachable(t)
-	c.DPoP = &authserver.DPoP{Servers: new(dpop.Servers), Prove: func(*url.URL, string) (string, error) { return "", gone }}
+	c.DPoP = &authserver.DPoP{Servers: new(dpop.Servers), Prove: func(string, string) (string, error) { return "", gone }}
 	_, err := c.Token(t.Context(), endpoint, refresh("RT"), nil)
 	require.ErrorIs(t, err, gone)
 	requireFailure(t, err, authserver.NotProcessed)
@@ -172,9 +171,7 @@ func TestClockOfAServerThatRefusesAProof(t *testing.T) {
 	c := prover(t)
 	_, err := c.Token(t.Context(), address, refresh("RT"), nil)
 	require.NoError(t, err)
-	u, err := url.Parse(address)
-	require.NoError(t, err)
-	skew, known := c.DPoP.Servers.Skew(u)
+	skew, known := c.DPoP.Servers.Skew(address)
 	require.True(t, known)
 	require.InDelta(t, time.Hour.Seconds(), skew.Seconds(), 5)
 }

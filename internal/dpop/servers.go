@@ -16,7 +16,7 @@ const (
 )
 
 // Servers remembers what servers have said about proofs: the nonce that the next proof has to carry, and how far their
-// clocks are off, by origin (RFC 9449 §8.2, §9). Keep one for authorization servers and one for resource servers, for
+// clocks are off, by the origin of the address that a proof is for, see Target (RFC 9449 §8.2, §9). Keep one for authorization servers and one for resource servers, for
 // both may live at one origin. The zero Servers knows none.
 type Servers struct {
 	mu   sync.Mutex
@@ -29,44 +29,61 @@ type said struct {
 	timed bool          // skew is known
 }
 
-// Nonce is what proofs for u have to carry; "" if nothing is known.
-func (s *Servers) Nonce(u *url.URL) string { return s.of(u).nonce }
+// Nonce is what proofs for target have to carry; "" if nothing is known.
+func (s *Servers) Nonce(target string) string { return s.of(target).nonce }
 
-// Skew is how far the clock of u's server is ahead of ours, if it has been noticed.
-func (s *Servers) Skew(u *url.URL) (skew time.Duration, known bool) {
-	told := s.of(u)
+// Skew is how far the clock of target's server is ahead of ours, if it has been noticed.
+func (s *Servers) Skew(target string) (skew time.Duration, known bool) {
+	told := s.of(target)
 	return told.skew, told.timed
 }
 
-func (s *Servers) of(u *url.URL) said {
-	o, _ := origin.Of(u)
+func (s *Servers) of(target string) said {
+	o, _ := originOf(target)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.said[o]
 }
 
-// NoticeNonce learns from an answer of any status, and returns the nonce in it; "" if there is none that is good: more
-// than one header, or other characters than RFC 9449 §8.1 allows.
-func (s *Servers) NoticeNonce(u *url.URL, answer http.Header) string {
+// originOf is where a target is.
+func originOf(target string) (origin.Origin, bool) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return origin.Origin{}, false
+	}
+	return origin.Of(u)
+}
+
+// Nonce is the nonce in an answer; "" if there is none that is good: more than one header, or other characters than
+// RFC 9449 §8.1 allows.
+func Nonce(answer http.Header) string {
 	values := answer["Dpop-Nonce"]
 	if len(values) != 1 || !isNonce(values[0]) {
 		return ""
 	}
-	s.learn(u, func(told *said) { told.nonce = values[0] })
 	return values[0]
 }
 
+// NoticeNonce learns from an answer of any status, and returns the nonce in it, if there is a good one.
+func (s *Servers) NoticeNonce(target string, answer http.Header) string {
+	nonce := Nonce(answer)
+	if nonce != "" {
+		s.learn(target, func(told *said) { told.nonce = nonce })
+	}
+	return nonce
+}
+
 // NoticeDate learns a server's clock from an answer that has refused a proof. Only its own proofs are dated by it.
-func (s *Servers) NoticeDate(u *url.URL, answer http.Header, now time.Time) {
+func (s *Servers) NoticeDate(target string, answer http.Header, now time.Time) {
 	date, err := http.ParseTime(answer.Get("Date"))
 	if err != nil {
 		return
 	}
-	s.learn(u, func(told *said) { told.skew, told.timed = date.Sub(now), true })
+	s.learn(target, func(told *said) { told.skew, told.timed = date.Sub(now), true })
 }
 
-func (s *Servers) learn(u *url.URL, what func(*said)) {
-	o, ok := origin.Of(u)
+func (s *Servers) learn(target string, what func(*said)) {
+	o, ok := originOf(target)
 	if !ok {
 		return
 	}
