@@ -46,6 +46,7 @@ func (f flaw) open(t testing.TB) tokenstore.Store {
 
 // A store with one flaw fails the clauses that the flaw is against.
 func TestBrokenStores(t *testing.T) {
+	t.Parallel()
 	for _, f := range flaws {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

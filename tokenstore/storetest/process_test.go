@@ -31,6 +31,13 @@ type sharedFlaw struct {
 var ofThisProcess = make(chan struct{}, 1)
 
 var sharedFlaws = []sharedFlaw{
+	{"a lock that outlives its holder", []string{"durable"}, func(_ testing.TB, d *disk, _ *altered) {
+		d.lock = d.exclusive
+		d.write = func(value, data []byte) error {
+			invite(value)
+			return d.replace(value, data)
+		}
+	}},
 	{"a lock for each store", []string{"two stores", "two processes"}, func(_ testing.TB, d *disk, _ *altered) {
 		d.lock = within(make(chan struct{}, 1))
 	}},
@@ -56,13 +63,6 @@ var sharedFlaws = []sharedFlaw{
 				invite(value)
 				flush()
 			})
-		}
-	}},
-	{"a lock that outlives its holder", []string{"durable"}, func(_ testing.TB, d *disk, _ *altered) {
-		d.lock = d.exclusive
-		d.write = func(value, data []byte) error {
-			invite(value)
-			return d.replace(value, data)
 		}
 	}},
 	{"a sign of life that outlives its holder", []string{"Hold and death"}, func(_ testing.TB, d *disk, a *altered) {
@@ -196,6 +196,7 @@ func waitsWithin(_ testing.TB, d *disk, a *altered) {
 }
 
 func TestBrokenSharedStores(t *testing.T) {
+	t.Parallel()
 	for _, f := range sharedFlaws {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -235,6 +236,7 @@ func TestSpoilt(t *testing.T) {
 
 // Run says which rule is broken, and what another process has to say of it.
 func TestRunTells(t *testing.T) {
+	t.Parallel()
 	lockEach := slices.IndexFunc(sharedFlaws, func(f sharedFlaw) bool { return f.name == "a lock for each process" })
 	for name, tt := range map[string]struct {
 		spoilt int
