@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -27,6 +28,9 @@ const (
 	MethodTLS Method = "tls_client_auth"
 	// MethodSelfSignedTLS: a client certificate that is registered itself (RFC 8705 §2.2).
 	MethodSelfSignedTLS Method = "self_signed_tls_client_auth"
+
+	// methodBearer: the token that is to be revoked, in the secret's place.
+	methodBearer Method = "bearer"
 )
 
 // Methods are all that a Client can authenticate by.
@@ -34,12 +38,12 @@ var Methods = []Method{MethodNone, MethodBasic, MethodPost, MethodSecretJWT, Met
 
 // credentials are a form to which client authentication was added, and those of an Authorization header.
 type credentials struct {
-	form  url.Values // a copy
-	basic string     // empty: no header
+	form   url.Values // a copy
+	header string     // Authorization; empty: none
 }
 
 // authenticate adds exactly one kind of client authentication (RFC 6749 §2.3), an assertion made for this request
-// alone. How a server wants its Basic credentials encoded is decided here.
+// alone.
 func (c *Client) authenticate(form url.Values) (credentials, *Failure) {
 	shown := credentials{form: make(url.Values, len(form)+3)}
 	maps.Copy(shown.form, form)
@@ -47,7 +51,13 @@ func (c *Client) authenticate(form url.Values) (credentials, *Failure) {
 	case MethodBasic:
 		// RFC 6749 §2.3.1: both are form-encoded before they are joined.
 		pair := url.QueryEscape(c.ID) + ":" + url.QueryEscape(c.Secret.Reveal())
-		shown.basic = base64.StdEncoding.EncodeToString([]byte(pair))
+		if c.Dialect.RawBasic {
+			pair = c.ID + ":" + c.Secret.Reveal()
+		}
+		shown.header = "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
+		return shown, nil
+	case methodBearer:
+		shown.header = "Bearer " + c.Secret.Reveal()
 		return shown, nil
 	case MethodPost:
 		if !c.Secret.IsEmpty() {
@@ -69,7 +79,7 @@ func (c *Client) authenticate(form url.Values) (credentials, *Failure) {
 		return credentials{}, &Failure{Outcome: Misconfigured, Err: fmt.Errorf("nothing was sent; there is no way to authenticate by %q: use one of %v", string(c.Method), Methods)}
 	}
 	if c.ID != "" {
-		shown.form.Set("client_id", c.ID) // RFC 8705 §2 wants it; beside an assertion it names the same client (RFC 7521 §4.2)
+		shown.form.Set(cmp.Or(c.Dialect.IDParam, "client_id"), c.ID) // RFC 8705 §2 wants it; beside an assertion it names the same client (RFC 7521 §4.2)
 	}
 	return shown, nil
 }

@@ -26,6 +26,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/jws"
@@ -51,6 +52,8 @@ type Client struct {
 
 	// DPoP binds the tokens that are asked for to a key; nil: they are Bearer tokens.
 	DPoP *DPoP
+
+	Dialect Dialect // of the server
 }
 
 // Token makes a token request (RFC 6749 §3.2) with form, to which client authentication is added. gate,
@@ -68,11 +71,19 @@ func (c *Client) Token(ctx context.Context, endpoint string, form url.Values, ga
 // Revoke revokes a token (RFC 7009). typeHint is "refresh_token", "access_token" or empty: none. A
 // server also says yes to a token that it does not know. Any error is a *Failure.
 func (c *Client) Revoke(ctx context.Context, endpoint string, token secret.String, typeHint string) error {
-	r, err := c.postToken(ctx, endpoint, token, typeHint)
+	var r *reply
+	var err error
+	if c.Dialect.RevokeByBearer {
+		bearer := *c
+		bearer.Method, bearer.Secret = methodBearer, token
+		r, err = bearer.post(ctx, endpoint, nil, nil)
+	} else {
+		r, err = c.postToken(ctx, endpoint, token, typeHint)
+	}
 	if err != nil {
 		return err
 	}
-	if r.succeeded() {
+	if r.succeeded() && !(c.Dialect.SuccessPath != "" && r.refuses()) {
 		return nil // whatever the body says (RFC 7009 §2.2)
 	}
 	return r.failure()
@@ -106,14 +117,15 @@ func (c *Client) send(ctx context.Context, endpoint string, form url.Values, pro
 	if failure != nil {
 		return nil, failure
 	}
-	hide := newScrubber(shown.form, c.Secret.Reveal(), shown.basic, proof)
+	_, credential, _ := strings.Cut(shown.header, " ")
+	hide := newScrubber(shown.form, c.Secret.Reveal(), credential, proof)
 	g := &gate{ask: ask}
-	req, err := newPost(ctx, endpoint, shown.form.Encode(), g)
+	req, err := c.newPost(ctx, endpoint, shown.form, g)
 	if err != nil {
 		return nil, &Failure{Outcome: Misconfigured, Err: hide.error(err)}
 	}
-	if shown.basic != "" {
-		req.Header.Set("Authorization", "Basic "+shown.basic)
+	if shown.header != "" {
+		req.Header.Set("Authorization", shown.header)
 	}
 	if proof != "" {
 		req.Header.Set("DPoP", proof)
@@ -127,21 +139,30 @@ func (c *Client) send(ctx context.Context, endpoint string, form url.Values, pro
 	defer resp.Body.Close()
 	r := readReply(ctx, resp, hide)
 	r.method, r.bound = c.Method, c.DPoP != nil
+	c.Dialect.translate(r, form)
 	return r, nil
 }
 
 // newPost makes the request. GetBody lets net/http itself repeat a request that the server provably has not
 // seen, or not looked at, on a connection that had died; the new body passes the gate as the first did. An
 // assertion in it is as unused as before.
-func newPost(ctx context.Context, endpoint, form string, g *gate) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, g.body(form))
+func (c *Client) newPost(ctx context.Context, endpoint string, form url.Values, g *gate) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, nil)
 	if err != nil {
 		return nil, err
 	}
-	req.ContentLength = int64(len(form))
-	req.GetBody = func() (io.ReadCloser, error) { return g.body(form), nil }
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", userAgent)
+	for name, value := range c.Dialect.Header {
+		req.Header.Set(name, value)
+	}
+	if c.Method == methodBearer {
+		return req, nil // there is nothing beside the header, and a type of nothing is refused by some
+	}
+	body, kind := c.Dialect.encode(form)
+	req.Body = g.body(body)
+	req.ContentLength = int64(len(body))
+	req.GetBody = func() (io.ReadCloser, error) { return g.body(body), nil }
+	req.Header.Set("Content-Type", kind)
 	return req, nil
 }
