@@ -1,9 +1,14 @@
 package transport
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -22,9 +27,9 @@ type Challenge struct {
 
 	// Params are the parameters under their lower-case names, never nil. Of one that is repeated the
 	// first counts. Those that concern an access token: error, error_description, scope (RFC 6750
-	// §3), acr_values, max_age in seconds (RFC 9470 §3), resource_metadata (RFC 9728 §5.1), algs
-	// (RFC 9449 §7.1), claims in Base64 (Entra ID). They are the server's words: not to be trusted,
-	// nor to be shown to people as they are.
+	// §3), acr_values, max_age (RFC 9470 §3), resource_metadata (RFC 9728 §5.1), algs (RFC 9449
+	// §7.1), claims (Entra ID); the methods give what they mean. They are the server's words: not to
+	// be trusted, nor to be shown to people as they are.
 	Params map[string]string
 }
 
@@ -42,6 +47,63 @@ func Challenges(resp *http.Response) []Challenge {
 	}
 	return all
 }
+
+// Code is the parameter error: why the request was refused, such as "insufficient_scope" (RFC 6750 §3.1). Empty: the
+// server does not say.
+func (c Challenge) Code() string { return c.Params["error"] }
+
+// IsStepUp reports whether c asks for what no other token of the same grant can give: more scopes (insufficient_scope, RFC
+// 6750 §3.1), a better or fresher login (insufficient_user_authentication, RFC 9470 §3), or claims (insufficient_claims, as
+// Entra ID says). See [StepUpper].
+func (c Challenge) IsStepUp() bool {
+	return c.isOAuth() && slices.Contains([]string{"insufficient_scope", "insufficient_user_authentication", "insufficient_claims"}, c.Code())
+}
+
+// Scopes are the scopes that the request needs (RFC 6750 §3), as far as they can be scopes (RFC 6749 §3.3). Nil: the server
+// does not say.
+func (c Challenge) Scopes() []string {
+	isForeign := func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }
+	scopes := slices.DeleteFunc(strings.Fields(c.Params["scope"]), func(s string) bool { return strings.ContainsFunc(s, isForeign) })
+	if len(scopes) == 0 {
+		return nil
+	}
+	return scopes
+}
+
+// ACRValues are the authentication contexts of which the login must be one, the best first (RFC 9470 §3). Nil: any will do.
+func (c Challenge) ACRValues() []string {
+	values := strings.Fields(c.Params["acr_values"])
+	if len(values) == 0 {
+		return nil
+	}
+	return values
+}
+
+// MaxAge is how long ago the person may have authenticated (RFC 9470 §3), in whole seconds; false where the server does not
+// say, or says what is not a number of seconds.
+func (c Challenge) MaxAge() (time.Duration, bool) {
+	seconds, err := strconv.ParseUint(c.Params["max_age"], 10, 31)
+	return time.Duration(seconds) * time.Second, err == nil
+}
+
+// Claims is the JSON object, in Base64 or Base64url, that Entra ID wants as the parameter claims of the next authorization
+// request. Nil: there is none. An error, which quotes nothing, says that there is one and that it is no such thing.
+func (c Challenge) Claims() (json.RawMessage, error) {
+	encoded := strings.TrimRight(c.Params["claims"], "=")
+	if encoded == "" {
+		return nil, nil
+	}
+	claims, err := base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/").Replace(encoded))
+	var members map[string]json.RawMessage
+	if err != nil || json.Unmarshal(claims, &members) != nil || members == nil {
+		return nil, errors.New("transport: the claims of the challenge are not a JSON object in Base64")
+	}
+	return claims, nil
+}
+
+// ResourceMetadata is the URL where the resource server describes itself (RFC 9728 §5.1), as it says. Empty: it does not.
+// It is to be checked before it is asked (RFC 9728 §3.3, §7.7).
+func (c Challenge) ResourceMetadata() string { return c.Params["resource_metadata"] }
 
 // isOAuth reports whether an access token could answer c: its scheme takes one, or it names none. "OAuth"
 // and "Token" are what some servers write who take Bearer.

@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -164,6 +165,11 @@ func FuzzChallenges(f *testing.F) {
 		for _, c := range got {
 			require.NotNil(t, c.Params)
 			require.True(t, c.Scheme != "" || len(c.Params) > 0, "an empty challenge")
+			require.NotContains(t, strings.Join(c.Scopes(), ""), " ")
+			age, _ := c.MaxAge()
+			require.GreaterOrEqual(t, age, time.Duration(0))
+			claims, err := c.Claims()
+			require.True(t, claims == nil || err == nil && json.Valid(claims))
 			written = append(written, write(c))
 		}
 		require.Equal(t, got, transport.Challenges(&http.Response{Header: http.Header{"Www-Authenticate": written}}))

@@ -15,17 +15,25 @@
 //
 //   - name only schemes that take no access token (Basic, Negotiate …), or
 //   - ask for a step-up: insufficient_scope, insufficient_user_authentication (RFC 9470) or
-//     insufficient_claims, or
+//     insufficient_claims; see below, or
 //   - ask for a DPoP proof: use_dpop_nonce or invalid_dpop_proof (RFC 9449); see below.
 //
 // Then Source.Renew is called, once, and the request is sent once more, if its body can be had again:
 // there is none, or GetBody makes another, or nobody has read from it yet, as when a server answers
 // without asking for an announced body (Expect: 100-continue). Where it cannot be had again the token is
-// renewed all the same, for the requests to come. A request with a Bearer token is so sent twice at most.
+// renewed all the same, for the requests to come. A request with a Bearer token is so sent twice at most, or three times
+// with a step-up.
 //
-// Every other answer reaches the caller untouched, its body unread: a 403 insufficient_scope, for one,
-// of which [Challenges] tells the scope that is needed. [Transport.Rejected] recognises what a
+// Every other answer reaches the caller untouched, its body unread. [Transport.Rejected] recognises what a
 // particular server says in place of a 401.
+//
+// # Step-ups
+//
+// A 403 insufficient_scope, a 401 insufficient_user_authentication and the like ask for what no other token of the grant can
+// do. They reach the caller untouched, and [Challenges] tells what is wanted, in typed values: [Challenge.Scopes],
+// [Challenge.ACRValues], [Challenge.MaxAge], [Challenge.Claims]. Only where the Source is a [StepUpper] is it asked for a
+// token that does, once for a request, which is then sent once more if its body can be had again. Where there is
+// none the caller gets the answer, untouched, as without.
 //
 // # Tokens that are bound to a key
 //
@@ -37,14 +45,15 @@
 //
 // Where a 401 has DPoP challenges, they alone count. If one says use_dpop_nonce, the request is sent once more with the
 // nonce of that very answer; if one says invalid_dpop_proof, once more with a new proof. Neither renews the
-// token. A request is so sent three times at most: once more for the token and once more for the proof, in either order.
+// token. A request is so sent three times at most, whatever its answers ask for: once more for the token, once more for the
+// proof and once more for a step-up, in any order, as long as that makes three.
 //
 // # What the caller gets
 //
 //   - The answer to the last send, whatever it is; another 401 included.
 //   - The answer before, whole, where there is no further send: Renew returned an error that wraps
-//     [ErrRejected], or the same access token again; or the body cannot be had again.
-//   - The error of Source.Token, or any other error of Source.Renew, as it is, and no answer: that the
+//     [ErrRejected], or the same access token again; or a step-up has brought none; or the body cannot be had again.
+//   - The error of Source.Token or StepUp, or any other error of Source.Renew, as it is, and no answer: that the
 //     person has to log in again, or that the caller's own context ended, must not hide behind a 401.
 //   - An error of Base, as it is, or one that wraps [ErrConfig] or [ErrToken].
 //

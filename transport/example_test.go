@@ -56,13 +56,14 @@ func Example() {
 }
 
 func ExampleChallenges() {
-	resp := &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{
-		"Www-Authenticate": {`Bearer error="insufficient_scope", scope="files.read files.write"`},
+	resp := &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{
+		"Www-Authenticate": {`Bearer error="insufficient_user_authentication", acr_values="gold silver", max_age=300, scope="pay"`},
 	}}
 	for _, c := range transport.Challenges(resp) {
-		if c.Params["error"] == "insufficient_scope" {
-			fmt.Println("log in again for:", c.Params["scope"])
+		if c.IsStepUp() {
+			age, _ := c.MaxAge()
+			fmt.Println("log in again:", c.Code(), c.Scopes(), c.ACRValues(), age)
 		}
 	}
-	// Output: log in again for: files.read files.write
+	// Output: log in again: insufficient_user_authentication [pay] [gold silver] 5m0s
 }

@@ -12,9 +12,9 @@ import (
 // secret. Tokens are shared and immutable: nobody changes one that was handed out.
 //
 // A Source that has a method Replayed(status int) is told, before it happens, of every request that is sent
-// again with another token and of the status that has rejected the one before. It must return at once.
+// again with another token and of the status that has refused the one before. It must return at once.
 //
-// A Source whose tokens are bound to a key is a [Prover] too.
+// A Source whose tokens are bound to a key is a [Prover] too, one that can get a grant that gives more a [StepUpper].
 type Source interface {
 	// Token returns a token that is usable now. It should be the same pointer for as long as it is
 	// the same token, for a Transport keeps what it makes of one.

@@ -19,6 +19,7 @@ import (
 const (
 	maxDrain = 64 << 10 // bytes of a rejecting answer, so that its connection can be used again
 	maxPeek  = 64 << 10 // bytes of an answer that Transport.Rejected looks at
+	maxSends = 3        // of one request, in all (I9)
 )
 
 var (
@@ -98,17 +99,17 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.settle(req, &body, resp, h)
 }
 
-// settle sends the request again as its answers ask for it: once more with another token, and once more with another
-// proof (I9). It returns what comes then, or the answer before where there is no other token or no other body.
+// settle sends the request again as its answers ask for it, once each: with another token, with another proof, with what a
+// step-up has brought (I9). It returns what comes then, or the answer before where there is no other token or no other body.
 func (t *Transport) settle(req *http.Request, body *loan, resp *http.Response, h *header) (*http.Response, error) {
-	renewed, proven := false, false
-	for !renewed || h.bound && !proven {
-		said, nonce := t.judge(req, resp, h)
+	renewed, proven, stepped := false, false, false
+	for sends := 1; sends < maxSends && !(renewed && (proven || !h.bound) && (stepped || !t.stepsUp())); sends++ {
+		said, nonce := t.judge(req, resp, h, renewed)
 		switch {
-		case said == rejected && !renewed:
-			renewed = true
+		case said == rejected && !renewed, said == insufficient && !stepped:
+			renewed, stepped = renewed || said == rejected, stepped || said == insufficient
 			body.hold()
-			fresh, err := t.renew(req, h)
+			fresh, err := t.another(req, resp, h, said)
 			if err != nil {
 				_ = resp.Body.Close()
 				return nil, err
@@ -128,7 +129,7 @@ func (t *Transport) settle(req *http.Request, body *loan, resp *http.Response, h
 		}
 		status := resp.StatusCode
 		discard(resp)
-		if s, ok := t.Source.(interface{ Replayed(status int) }); ok && said == rejected {
+		if s, ok := t.Source.(interface{ Replayed(status int) }); ok && said != unproven {
 			s.Replayed(status)
 		}
 		var err error
@@ -137,6 +138,14 @@ func (t *Transport) settle(req *http.Request, body *loan, resp *http.Response, h
 		}
 	}
 	return resp, nil
+}
+
+// another has the Source get another token than that of old, for what resp says of it; nil: no other one is to be had.
+func (t *Transport) another(req *http.Request, resp *http.Response, old *header, said verdict) (*header, error) {
+	if said == insufficient {
+		return t.stepUp(req, resp, old)
+	}
+	return t.renew(req, old)
 }
 
 // renew has a rejected token renewed; nil: no other one is to be had.
@@ -242,13 +251,14 @@ func hasAuthorization(h http.Header) bool {
 type verdict int
 
 const (
-	indifferent verdict = iota // nothing that this package can do anything about
-	rejected                   // another token is wanted
-	unproven                   // another proof is wanted
+	indifferent  verdict = iota // nothing that this package can do anything about
+	rejected                    // another token is wanted
+	insufficient                // a token is wanted that can do more
+	unproven                    // another proof is wanted
 )
 
 // judge says what resp wants, and which nonce a new proof has to carry, if it says so.
-func (t *Transport) judge(req *http.Request, resp *http.Response, h *header) (said verdict, nonce string) {
+func (t *Transport) judge(req *http.Request, resp *http.Response, h *header, renewed bool) (said verdict, nonce string) {
 	if resp.StatusCode == http.StatusUnauthorized {
 		challenges := Challenges(resp)
 		if h.bound {
@@ -256,7 +266,10 @@ func (t *Transport) judge(req *http.Request, resp *http.Response, h *header) (sa
 		}
 		return verdictOf(challenges), ""
 	}
-	if t.Rejected == nil {
+	if t.asksForMore(resp) {
+		return insufficient, ""
+	}
+	if t.Rejected == nil || renewed {
 		return indifferent, ""
 	}
 	peeked := &peekedBody{ReadCloser: resp.Body}
@@ -278,10 +291,11 @@ func verdictOf(challenges []Challenge) verdict {
 			continue
 		}
 		concerned = true
-		switch c.Params["error"] {
-		case "insufficient_scope", "insufficient_user_authentication", "insufficient_claims", // a step-up
-			"use_dpop_nonce", "invalid_dpop_proof": // a proof, of which a token without a key knows nothing
-			return indifferent
+		switch code := c.Code(); {
+		case c.IsStepUp():
+			return insufficient
+		case code == "use_dpop_nonce" || code == "invalid_dpop_proof":
+			return indifferent // it is about a proof, of which a token without a key knows nothing
 		}
 	}
 	if concerned {
