@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -242,7 +243,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 		stop()
 		if err == nil || answer != nil && r.client.config.Grant == nil { // with an error: only the access token is unusable, and the refresh token was spent
 			r.client.noticeDate(answer.Date)
-			won := &received{record: r.client.receive(old, answer, r.resource, l.number, l.sentAt()), resource: r.resource, unusable: err}
+			won := &received{record: r.client.receive(old, answer, r.resource, l.number, l.sentAt()), resource: r.resource, unusable: cmp.Or(err, r.client.checkBound(answer))}
 			r.renewedIDToken(metadata, old, won, answer)
 			return won, nil
 		}

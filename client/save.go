@@ -26,7 +26,7 @@ const (
 type received struct {
 	record   *record.Record
 	resource string
-	unusable error // why the access token was discarded, where the reason is not errUnbound
+	unusable error // why the access token was discarded; nil: it was not
 }
 
 // receive is old with what the server answered: a new generation. What the answer omits stays
@@ -80,7 +80,8 @@ func (c *Client) receive(old *record.Record, a *authserver.Answer, resource stri
 }
 
 // merge lays the tokens of got over what the store holds now: unknown members, the access tokens of other
-// resources that have not ended and another's live lease stay; the writer's own is over.
+// resources that have not ended and another's live lease stay; the writer's own is over. An access token that cannot be
+// used takes the place of none that can.
 func merge(stored *record.Record, got *received, owner string) *record.Record {
 	merged, won := stored.Clone(), got.record
 	merged.Generation, merged.Leases = won.Generation, max(stored.Leases, won.Leases)
@@ -102,6 +103,11 @@ func merge(stored *record.Record, got *received, owner string) *record.Record {
 	maps.DeleteFunc(merged.Access, func(resource string, a *record.Access) bool {
 		return resource != "" && !a.Expiry.IsZero() && a.Expiry.Before(fresh.Issued)
 	})
+	if kept := stored.Access[got.resource]; got.unusable != nil && kept.IsGood(fresh.Issued) {
+		served := *kept
+		served.Generation = cmp.Or(kept.Generation, stored.Generation)
+		fresh = &served
+	}
 	merged.Access[got.resource] = fresh
 	return merged
 }
@@ -214,9 +220,12 @@ func (r *renewal) keep(ctx context.Context, l *lease, won *received) error {
 		return errAgain
 	}
 	r.renewed(l, won)
+	if won.unusable != nil {
+		return r.discarded(saved, won.unusable)
+	}
 	p := r.client.publish(saved.record, r.resource)
 	if p == nil {
-		return r.failed(saved, cmp.Or(won.unusable, errUnbound))
+		return r.failed(saved, errUnbound)
 	}
 	if p.unusable.hasCome(r.client.machine.Now()) && !l.known().record.Unanswered.IsZero() {
 		return errAgain // what the lost answer gave has ended; its refresh token gives another
@@ -231,7 +240,9 @@ func (r *renewal) keep(ctx context.Context, l *lease, won *received) error {
 // renewed tells that the server has given new tokens, and whether a new refresh token was among them.
 func (r *renewal) renewed(l *lease, won *received) {
 	e := Event{Kind: "renewed", Reason: r.flight.reason, Attempt: r.flight.attempts, Duration: r.lasted(), Generation: won.record.Generation}
-	r.happened(e)
+	if won.unusable == nil {
+		r.happened(e)
+	}
 	if won.record.RefreshToken != l.known().record.RefreshToken {
 		e.Kind, e.Reason = "rotated", "the server gave a new refresh token"
 		r.happened(e)
@@ -273,13 +284,16 @@ func (r *renewal) keepUnsaved(ctx context.Context, l *lease, won *received, err 
 		defer r.client.tasks.end(task)
 		r.Session.saveLater(ctx, l, won)
 	}()
+	if won.unusable != nil {
+		return r.discarded(l.known(), won.unusable)
+	}
 	if serves && !d.force {
 		r.flight.result = current
 		return nil
 	}
 	p := r.client.publish(won.record, r.resource)
 	if p == nil {
-		return r.failed(l.known(), cmp.Or(won.unusable, errUnbound))
+		return r.failed(l.known(), errUnbound)
 	}
 	if !r.publish(p) {
 		return errAgain

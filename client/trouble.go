@@ -27,10 +27,14 @@ type trouble struct {
 	generation uint64
 	until      time.Duration // on the monotonic clock: no token request before
 	final      bool          // the server's word: no token request for this generation ever
+	answered   bool          // with tokens that cannot be used: those that it gave for these are no better
 }
 
 // concerns reports whether there was a failure, and about the tokens that r holds.
 func (t *trouble) concerns(r *record.Record) bool {
+	if t != nil && t.answered {
+		return t.grant == r.Grant // whoever has received the generations since
+	}
 	return t != nil && t.grant == r.Grant && t.generation == r.Generation
 }
 
@@ -76,12 +80,22 @@ func (r *renewal) failed(st state, err error) error {
 	if errors.Is(err, errAgain) {
 		return err
 	}
-	err = r.client.fail("renew", r.key, err)
+	return r.remember(&trouble{err: r.client.fail("renew", r.key, err), grant: st.record.Grant, generation: st.record.Generation}, st)
+}
+
+// discarded is failed for tokens that were received and cannot be used. What was received for them is another generation,
+// which shall not have the server asked for the same again at once.
+func (r *renewal) discarded(st state, err error) error {
+	return r.remember(&trouble{err: r.client.fail("renew", r.key, err), grant: st.record.Grant, generation: st.record.Generation, answered: true}, st)
+}
+
+func (r *renewal) remember(t *trouble, st state) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t, memory := &trouble{err: err, failures: 1, grant: st.record.Grant, generation: st.record.Generation}, &r.trouble
-	f, ok := errors.AsType[*authserver.Failure](err)
-	if ok && slices.Contains([]string{"invalid_target", "invalid_resource", "invalid_scope"}, f.Code) {
+	t.failures = 1
+	memory := &r.trouble
+	f, ok := errors.AsType[*authserver.Failure](t.err)
+	if t.answered || ok && slices.Contains([]string{"invalid_target", "invalid_resource", "invalid_scope"}, f.Code) {
 		memory = &r.denied // other resources are other questions
 	}
 	if (*memory).concerns(st.record) {
@@ -90,14 +104,14 @@ func (r *renewal) failed(st state, err error) error {
 	pause := r.client.jitter(min(backoffFirst<<min(t.failures-1, 10), backoffMost))
 	if ok {
 		pause = max(pause, f.RetryAfter)
-		t.final = errors.Is(err, ErrLoginRequired) && f.Outcome == authserver.InvalidGrant
+		t.final = errors.Is(t.err, ErrLoginRequired) && f.Outcome == authserver.InvalidGrant
 		if f.Outcome == authserver.Doubtful {
 			pause = max(pause, doubtedFor)
 		}
 	}
 	t.until = r.client.machine.Now().Mono + pause
 	*memory = t
-	return err
+	return t.err
 }
 
 // nextTryLocked is when a renewal in the background may start after a failed one.

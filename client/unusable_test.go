@@ -52,7 +52,9 @@ func TestARenewalKeepsTheRefreshTokenOfAnUnusableAnswer_I1_I3(t *testing.T) {
 				require.Len(t, p.as.Renewals(), 1, "its answer has come, so nothing is sent again at once")
 				kept := p.record()
 				require.NotEqual(t, before.RefreshToken, kept.RefreshToken)
-				require.Empty(t, kept.Access[""].Token)
+				require.Equal(t, before.Access[""].Token, kept.Access[""].Token, "it is good for a while yet")
+				require.Equal(t, before.Access[""].Token, token(t, p.client(bearers).Session("alice")), "in another process, too")
+				require.Len(t, p.as.Renewals(), 1)
 				require.Zero(t, kept.Unanswered)
 				require.Nil(t, kept.Lease)
 
@@ -71,8 +73,10 @@ func TestARenewalKeepsTheRefreshTokenOfAnUnusableAnswer_I1_I3(t *testing.T) {
 				answers(members)
 				_, err := alice.Renew(t.Context(), nil)
 				requireUnusable(t, err)
+				time.Sleep(2 * time.Hour)
 				answers(nil)
 				require.Equal(t, 200, p.get(p.client(bearers).Session("alice")))
+				require.Len(t, p.as.Renewals(), 2)
 				require.Empty(t, p.as.Reuses())
 			})
 		})
@@ -89,6 +93,46 @@ func TestARenewalKeepsTheRefreshTokenOfAnUnusableAnswer_I1_I3(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestUnusableAnswersAreAskedForLessAndLess: each is of another generation, in whichever process.
+func TestUnusableAnswersAreAskedForLessAndLess(t *testing.T) {
+	for name, members := range unusable {
+		t.Run(name, func(t *testing.T) {
+			plain(t, func(t *testing.T, p *possession, answers func(map[string]any)) {
+				sessions := []*client.Session{p.login(p.client(bearers)), p.client(bearers).Session("alice")}
+				answers(members)
+				time.Sleep(2 * time.Hour) // the token has ended
+				for range 600 {
+					for _, s := range sessions {
+						_, err := s.Token(t.Context())
+						requireUnusable(t, err)
+					}
+					time.Sleep(time.Second)
+				}
+				require.Less(t, len(p.as.Renewals()), 2*20, "ten minutes of every second")
+				require.Empty(t, p.as.Reuses())
+				answers(nil)
+				time.Sleep(2 * time.Minute)
+				for _, s := range sessions {
+					require.Equal(t, 200, p.get(s))
+				}
+			})
+		})
+	}
+}
+
+// TestAnUnusableAnswerForOneResource keeps no other waiting.
+func TestAnUnusableAnswerForOneResource(t *testing.T) {
+	plain(t, func(t *testing.T, p *possession, answers func(map[string]any)) {
+		alice := p.login(p.client(bearers))
+		answers(unusable["a type of its own"])
+		_, err := alice.Resource(p.api.URL).Token(t.Context())
+		requireUnusable(t, err)
+		answers(nil)
+		_, err = alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+	})
 }
 
 func TestAnUnusableAnswerThatCannotBeSaved_I3(t *testing.T) {

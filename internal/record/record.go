@@ -71,6 +71,11 @@ type Access struct {
 	unknown unknown
 }
 
+// IsGood reports whether there is a token that has not ended at a time of the server's.
+func (a *Access) IsGood(at time.Time) bool {
+	return a != nil && a.Token != "" && (a.Expiry.IsZero() || a.Expiry.After(at))
+}
+
 // Binding is a key that tokens are bound to.
 type Binding struct {
 	Thumbprint string          `json:"jkt"`           // of the public key (RFC 7638)
