@@ -83,7 +83,8 @@ func (c *Client) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// split decodes data into fields, a pointer to a struct, and returns the members that have no field.
+// split decodes data into fields, a pointer to a struct, and returns the members that have no field. A name in another case
+// has one, as encoding/json sees it: kept as unknown, it would later be read over the field.
 func split(data []byte, fields any) (unknown, error) {
 	if err := json.Unmarshal(data, fields); err != nil {
 		return nil, err
@@ -94,7 +95,7 @@ func split(data []byte, fields any) (unknown, error) {
 	}
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(fields).Elem()) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		delete(rest, name)
+		maps.DeleteFunc(rest, func(member string, _ json.RawMessage) bool { return strings.EqualFold(member, name) })
 	}
 	if len(rest) == 0 {
 		return nil, nil
