@@ -25,3 +25,24 @@ func checkEndpoint(address string, loopback bool) error {
 	}
 	return errors.New("not https")
 }
+
+// CheckClientIDDocument holds a client_id that is the address of a Client ID Metadata Document against what every server
+// takes: https, a path that no part of a URL library changes, and nothing that names the same document twice, as a query
+// does.
+func CheckClientIDDocument(id string) error {
+	u, err := url.Parse(id)
+	switch {
+	case err != nil || checkEndpoint(id, false) != nil:
+		return errors.New("is not an https URL without credentials and fragment")
+	case strings.Contains(id, "?"):
+		return errors.New("has a query")
+	case strings.Trim(u.Path, "/") == "":
+		return errors.New("has no path")
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			return errors.New("has a dot segment in its path")
+		}
+	}
+	return nil
+}

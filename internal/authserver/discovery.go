@@ -30,6 +30,9 @@ type Metadata struct {
 	AuthorizationResponseIss    bool     `json:"authorization_response_iss_parameter_supported"`
 	PushEndpoint                string   `json:"pushed_authorization_request_endpoint"`
 	PushRequired                bool     `json:"require_pushed_authorization_requests"`
+	RegistrationEndpoint        string   `json:"registration_endpoint"`
+	ClientIDDocuments           bool     `json:"client_id_metadata_document_supported"`
+	Scopes                      []string `json:"scopes_supported"`
 
 	OpenID
 
@@ -205,6 +208,7 @@ func (m *Metadata) check(issuer string, u *url.URL) error {
 		{"device_authorization_endpoint", m.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint", m.RevocationEndpoint},
 		{"pushed_authorization_request_endpoint", m.PushEndpoint},
+		{"registration_endpoint", m.RegistrationEndpoint},
 		{"jwks_uri", m.KeysURI},
 		{"userinfo_endpoint", m.UserInfoEndpoint},
 		{"end_session_endpoint", m.EndSessionEndpoint},
