@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -66,15 +67,31 @@ func (a *audience) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*[]string)(a))
 }
 
-// payload is what is in a JWS, unverified. Its errors quote nothing.
+// payload are the claims in a JWS, unverified. Its errors quote nothing.
 func payload(raw string) ([]byte, error) {
 	parts := strings.Split(raw, ".")
 	if len(parts) == 3 {
 		if data, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
-			return data, nil
+			return exactly(data)
 		}
 	}
 	return nil, errors.New("it is not a JWS")
+}
+
+// deciding are the claims that something is decided by.
+var deciding = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "nonce", "at_hash", "azp", "auth_time", "acr"}
+
+// exactly is a set of claims in which every name is there once (RFC 7519 §4) and names mean what they say (§7.3): what
+// is like that of a deciding claim but for its letters' case is left out, because encoding/json takes it for that.
+func exactly(data []byte) ([]byte, error) {
+	claims, err := authserver.Members(data)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(claims, func(name string, _ json.RawMessage) bool {
+		return slices.ContainsFunc(deciding, func(claim string) bool { return name != claim && strings.EqualFold(name, claim) })
+	})
+	return json.Marshal(claims)
 }
 
 // parseIDToken reads claims and verifies nothing.
@@ -200,15 +217,20 @@ func (c *Client) checkIDToken(raw string, m *authserver.Metadata, rules idRules,
 	return claims, c.checkAuthentication(claims, rules)
 }
 
-// verify checks signature, issuer, audience and expiry. What is wrong is told in words of our own: go-oidc's quote the
-// token.
+// verify checks signature, issuer, audience and expiry. go-oidc gets the claims that count, and has the signature of
+// what was sent checked. What is wrong is told in words of our own: go-oidc's quote the token.
 func (c *Client) verify(raw string, claims idClaims, m *authserver.Metadata, rules idRules, fetch func(again bool) (jws.KeySet, error)) error {
-	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.IDTokenAlgorithms), fetch: fetch}
-	_, err := oidc.NewVerifier(m.Issuer, keys, &oidc.Config{
+	said, err := payload(raw)
+	if err != nil {
+		return err
+	}
+	parts := strings.Split(raw, ".")
+	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.IDTokenAlgorithms), fetch: fetch, raw: raw}
+	_, err = oidc.NewVerifier(m.Issuer, keys, &oidc.Config{
 		ClientID: c.config.ClientID, SupportedSigningAlgs: keys.allowed, SkipIssuerCheck: m.Issuer == "", SkipExpiryCheck: rules.adopted,
 		// The first instant at which a token has expired counts as expired.
 		Now: func() time.Time { return c.serverNow().Add(time.Nanosecond - idLeeway) },
-	}).Verify(context.Background(), raw)
+	}).Verify(context.Background(), parts[0]+"."+base64.RawURLEncoding.EncodeToString(said)+"."+parts[2])
 	_, expired := errors.AsType[*oidc.TokenExpiredError](err)
 	switch {
 	case err == nil:
@@ -358,30 +380,39 @@ type signatures struct {
 	keysURI string // empty: none is known
 	allowed []string
 	fetch   func(again bool) (jws.KeySet, error)
-	err     error // the last one, which go-oidc does not wrap
+	raw     string // as it was sent
+	err     error  // the last one, which go-oidc does not wrap
 }
 
 var _ oidc.KeySet = (*signatures)(nil)
 
-// VerifySignature implements oidc.KeySet. Without a jwks_uri the TLS of the token endpoint vouches for what came from there
+// VerifySignature implements oidc.KeySet, for raw. Without a jwks_uri the TLS of the token endpoint vouches for what came from there
 // (OpenID Connect Core §3.1.3.7, rule 6); an HMAC is checked all the same.
-func (s *signatures) VerifySignature(_ context.Context, raw string) (payload []byte, err error) {
+func (s *signatures) VerifySignature(context.Context, string) (claims []byte, err error) {
 	defer func() { s.err = err }()
-	algorithm, err := jws.Algorithm(raw, s.allowed)
+	body, err := s.verified()
+	if err != nil {
+		return nil, err
+	}
+	return exactly(body)
+}
+
+func (s *signatures) verified() (payload []byte, err error) {
+	algorithm, err := jws.Algorithm(s.raw, s.allowed)
 	switch {
 	case err != nil:
 		return nil, err
 	case slices.Contains(hmacs, algorithm):
-		return jws.VerifyHMAC(raw, s.client.secret.Reveal(), s.allowed)
+		return jws.VerifyHMAC(s.raw, s.client.secret.Reveal(), s.allowed)
 	case s.keysURI == "":
-		return jws.Unverified(raw, s.allowed)
+		return jws.Unverified(s.raw, s.allowed)
 	}
 	for _, again := range []bool{false, true} {
 		var keys jws.KeySet
 		if keys, err = s.fetch(again); err != nil {
 			return nil, err
 		}
-		if payload, err = keys.Verify(raw, s.allowed); !errors.Is(err, jws.ErrUnknownKey) {
+		if payload, err = keys.Verify(s.raw, s.allowed); !errors.Is(err, jws.ErrUnknownKey) {
 			break
 		}
 	}

@@ -317,6 +317,16 @@ func TestIDTokensThatAreRefused(t *testing.T) {
 			p.idToken = func(claims map[string]any) string { return signedBy(p.t, key, claims, header...) }
 		}
 	}
+	// twice has a claim there twice: first what it has to be.
+	twice := func(name string, second any) func(*provider) {
+		return func(p *provider) {
+			p.idToken = func(claims map[string]any) string {
+				text := must(json.Marshal(claims))
+				more := must(json.Marshal(map[string]any{name: second}))
+				return signedBy(p.t, p.key, json.RawMessage(string(text[:len(text)-1])+","+string(more[1:])), "kid", "key 1")
+			}
+		}
+	}
 	for _, tt := range []struct {
 		name  string
 		spoil func(*provider)
@@ -373,6 +383,24 @@ func TestIDTokensThatAreRefused(t *testing.T) {
 		{name: "claims that are no object", spoil: func(p *provider) {
 			p.idToken = func(map[string]any) string { return signedBy(p.t, p.key, []int{1}, "kid", "key 1") }
 		}},
+		{name: "a subject in capitals", spoil: change("sub", nil, "SUB", "alice")},
+		{name: "an issuer in capitals", spoil: change("iss", nil, "ISS", "https://as.test")},
+		{name: "an audience in capitals", spoil: change("aud", nil, "Aud", "app")},
+		{name: "an end in capitals", spoil: change("exp", nil, "Exp", time.Now().Add(time.Hour*1e6).Unix())},
+		{name: "a nonce in capitals", spoil: func(p *provider) {
+			p.idToken = func(claims map[string]any) string {
+				claims["Nonce"] = claims["nonce"]
+				delete(claims, "nonce")
+				return p.sign(claims)
+			}
+		}},
+		{name: "a party beside its capitals", spoil: change("azp", "other", "azP", "app")},
+		{name: "a hash beside its capitals", spoil: change("at_hash", halfHash("AT2"), "at_haſh", halfHash("AT1"))},
+		{name: "iss twice", spoil: twice("iss", "https://as.test")},
+		{name: "sub twice", spoil: twice("sub", "mallory")},
+		{name: "aud twice", spoil: twice("aud", "app")},
+		{name: "exp twice", spoil: twice("exp", 1)},
+		{name: "nonce twice", spoil: twice("nonce", "")},
 		{name: "a critical header", spoil: func(p *provider) {
 			p.idToken = func(claims map[string]any) string {
 				return signedBy(p.t, p.key, claims, "kid", "key 1", "crit", []string{"exp"}, "exp", 1)
@@ -467,6 +495,32 @@ func TestIDTokensThatAreGood(t *testing.T) {
 }
 
 // An id token's times are the server's: here its clock is an hour ahead, as its answers say.
+// TestNamesOfClaimsCountAsTheyAreWritten: encoding/json would take another case for the claim itself, in the program's own
+// types too.
+func TestNamesOfClaimsCountAsTheyAreWritten(t *testing.T) {
+	openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+		p.idToken = p.with(map[string]any{
+			"SUB": "mallory", "ſub": 5, "Iss": "https://evil.test", "AUD": "other", "EXP": 1, "iAT": "x", "NONCE": "n", "AT_HASH": "h",
+			"azP": "other", "nbF": 1e12, "Email": "a@example.com",
+		})
+		require.NoError(t, p.login(alice, client.AuthCode{}))
+		var got struct{ Iss, Sub, Email string }
+		require.NoError(t, alice.Claims(t.Context(), &got))
+		require.Equal(t, "https://as.test alice a@example.com", strings.Join([]string{got.Iss, got.Sub, got.Email}, " "))
+		_, err := alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		require.NotContains(t, p.kinds(), "id token refused")
+
+		p.tells("application/json", `{"sub":"alice","SUB":"mallory","Email":"a@example.com","zip":12345678901234567890}`)
+		var info whom
+		require.NoError(t, alice.UserInfo(t.Context(), &info))
+		require.Equal(t, whom{"alice", "a@example.com"}, info)
+		var all map[string]json.RawMessage
+		require.NoError(t, alice.UserInfo(t.Context(), &all))
+		require.Equal(t, "12345678901234567890", string(all["zip"]))
+	})
+}
+
 func TestIDTokenByTheServersClock(t *testing.T) {
 	openID(t, func(t *testing.T, p *provider, alice *client.Session) {
 		p.idToken = p.with(map[string]any{"iat": time.Now().Add(time.Hour).Unix(), "exp": time.Now().Add(time.Hour + time.Minute).Unix()})

@@ -55,12 +55,13 @@ func (s *Session) userInfo(ctx context.Context, into any) error {
 	if err != nil {
 		return err
 	}
-	var members map[string]json.RawMessage
-	var subject string
-	if json.Unmarshal(body, &members) != nil {
-		return errors.New("the answer is not a JSON object")
+	if body, err = exactly(body); err != nil {
+		return fmt.Errorf("the answer cannot be read: %w", err)
 	}
-	if json.Unmarshal(members["sub"], &subject) != nil || !same(subject, known.Subject) {
+	var claims struct {
+		Subject string `json:"sub"`
+	}
+	if json.Unmarshal(body, &claims) != nil || !same(claims.Subject, known.Subject) {
 		return fmt.Errorf("%w for these claims: they are about somebody else (sub)", ErrIDToken)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
@@ -104,10 +105,10 @@ func (c *Client) verifyUserInfo(ctx context.Context, raw string, m *authserver.M
 	if m.KeysURI == "" {
 		return nil, fmt.Errorf("%w for these claims: they are signed, and the server's metadata names no jwks_uri", ErrIDToken)
 	}
-	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.UserInfoAlgorithms), fetch: func(again bool) (jws.KeySet, error) {
+	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.UserInfoAlgorithms), raw: raw, fetch: func(again bool) (jws.KeySet, error) {
 		return c.keys.get(ctx, c, m.KeysURI, again)
 	}}
-	body, err := keys.VerifySignature(ctx, raw)
+	body, err := keys.VerifySignature(ctx, "")
 	var claims idClaims
 	switch _, failed := errors.AsType[*keysError](err); {
 	case failed:

@@ -40,6 +40,8 @@ func TestUserInfo(t *testing.T) {
 		require.Equal(t, []string{"Bearer AT1"}, p.headers[0]["Authorization"], "the account's own token, not the resource's")
 
 		require.Error(t, alice.UserInfo(t.Context(), new(int)))
+		p.tells("application/json", `{"sub":"alice","email":"a","sub":"alice"}`)
+		require.Error(t, alice.UserInfo(t.Context(), new(whom)))
 		p.tells("text/html", "<html>")
 		require.Error(t, alice.UserInfo(t.Context(), new(whom)))
 		p.tells("application/json", `{"sub":"alice","email":"`+strings.Repeat("x", 1<<20)+`"}`)

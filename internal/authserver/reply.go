@@ -77,6 +77,10 @@ func (r *reply) text(name string) string {
 	return s
 }
 
+// Members reads a JSON object of somebody else's for exactly what it says: a name that is there twice is an error, one in
+// other letters is another name.
+func Members(data []byte) (map[string]json.RawMessage, error) { return object(data) }
+
 // object reads a JSON object. A member must not repeat (RFC 6749 §3.2): readers that take the first
 // and readers that take the last would see different tokens.
 func object(data []byte) (map[string]json.RawMessage, error) {
