@@ -25,7 +25,8 @@
 // with a step-up.
 //
 // Every other answer reaches the caller untouched, its body unread. [Transport.Rejected] recognises what a
-// particular server says in place of a 401.
+// particular server says in place of a 401, [Transport.Header] and [Transport.Fields] send what one wants to see in place of, or
+// beside, the Authorization.
 //
 // # Step-ups
 //

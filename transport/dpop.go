@@ -72,5 +72,5 @@ func (t *Transport) judgeProof(req *http.Request, resp *http.Response, challenge
 			return unproven, nonce
 		}
 	}
-	return verdictOf(ours), nonce
+	return t.verdictOf(ours), nonce
 }

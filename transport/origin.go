@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/evergrant/evergrant/internal/origin"
 )
@@ -14,8 +15,41 @@ const maxHops = 100
 
 // configure reads the fields, once.
 func (t *Transport) configure() error {
-	t.configured.Do(func() { t.origins, t.invalid = readConfig(t.Source, t.Origins) })
+	t.configured.Do(func() {
+		t.origins, t.invalid = readConfig(t.Source, t.Origins)
+		if t.invalid == nil {
+			t.form, t.invalid = readForm(t.Header)
+		}
+	})
 	return t.invalid
+}
+
+// form is how a Bearer token goes into the header of a request.
+type form struct{ name, before, after string }
+
+// scheme is the authentication scheme that a server may name which takes tokens in this form (RFC 9110 §11.4).
+func (f form) scheme() string {
+	scheme, _, _ := strings.Cut(f.before, " ")
+	return scheme
+}
+
+func readForm(text string) (form, error) {
+	if text == "" {
+		return form{name: authorization, before: schemeBearer + " "}, nil
+	}
+	name, value, _ := strings.Cut(text, ":")
+	before, after, ok := strings.Cut(strings.TrimSpace(value), "{token}")
+	if !ok || !isFieldName(name) || strings.ContainsFunc(before+after, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return form{}, fmt.Errorf("%w: Transport.Header is not a header field with a token in it: write it as \"X-Access-Token: {token}\"", ErrConfig)
+	}
+	return form{http.CanonicalHeaderKey(name), before, after}, nil
+}
+
+// isFieldName holds a name against RFC 9110 §5.1.
+func isFieldName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+	})
 }
 
 func readConfig(s Source, listed []string) ([]origin.Origin, error) {

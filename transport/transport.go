@@ -48,6 +48,15 @@ type Transport struct {
 	// See "Where tokens go" in the package documentation.
 	Origins []string
 
+	// Header is the header field that a Bearer token goes in, with "{token}" in the token's place, for servers that want
+	// it in another than RFC 6750 §2.1 has: "X-Access-Token: {token}". A request that has the field already is sent as
+	// it is. Empty: "Authorization: Bearer {token}". A token that is bound to a key goes as RFC 9449 §7.1 says in any case.
+	Header string
+
+	// Fields are added to the header of requests that carry a token, where they do not have a field of the name. It is not
+	// written to. Nil: none.
+	Fields http.Header
+
 	// Rejected reports whether an answer other than a 401 rejects the token: some servers say 403,
 	// some 200 with an error inside. It is asked about answers to requests that carried the token.
 	// It may read the body, of which it is given at most 64 KiB; what it reads is put back. It
@@ -59,13 +68,15 @@ type Transport struct {
 
 	configured sync.Once
 	origins    []origin.Origin // of Origins; immutable once configured
+	form       form            // of Header; immutable once configured
 	invalid    error           // immutable once configured
 }
 
-// header is the Authorization header made of a token, kept because requests are so much more frequent
-// than new tokens. It is immutable.
+// header is the header field made of a token, kept because requests are so much more frequent than new
+// tokens. It is immutable.
 type header struct {
 	token *oauth2.Token
+	name  string
 	value []string
 	bound bool // the token is good with a DPoP proof only
 }
@@ -77,7 +88,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	if hasAuthorization(req.Header) || !t.allows(req) {
+	if has(req.Header, authorization) || has(req.Header, t.form.name) || !t.allows(req) {
 		return t.base().RoundTrip(req)
 	}
 	token, err := t.Source.Token(req.Context())
@@ -169,7 +180,12 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, h *header, nonce
 	if sent.Header == nil {
 		sent.Header = make(http.Header, 1)
 	}
-	sent.Header["Authorization"] = h.value
+	sent.Header[h.name] = h.value
+	for name, values := range t.Fields {
+		if !has(sent.Header, name) {
+			sent.Header[name] = values
+		}
+	}
 	if h.bound {
 		if err := t.prove(&sent, h.token, nonce); err != nil {
 			closeBody(&sent)
@@ -193,7 +209,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, h *header, nonce
 	return resp, nil
 }
 
-// authorization makes the Authorization header of a token, or finds the one made before.
+// authorization makes the header field of a token, or finds the one made before.
 func (t *Transport) authorization(token *oauth2.Token) (*header, error) {
 	if h := t.header.Load(); h != nil && h.token == token {
 		return h, nil
@@ -202,14 +218,18 @@ func (t *Transport) authorization(token *oauth2.Token) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &header{token, []string{scheme + " " + token.AccessToken}, scheme == schemeDPoP}
+	h := &header{token, t.form.name, []string{t.form.before + token.AccessToken + t.form.after}, false}
+	if scheme == schemeDPoP {
+		h = &header{token, authorization, []string{schemeDPoP + " " + token.AccessToken}, true}
+	}
 	t.header.Store(h)
 	return h, nil
 }
 
 const (
-	schemeBearer = "Bearer"
-	schemeDPoP   = "DPoP"
+	authorization = "Authorization"
+	schemeBearer  = "Bearer"
+	schemeDPoP    = "DPoP"
 )
 
 // scheme is how a token is sent, or why it cannot be. It is always written in the same way: there are servers
@@ -232,10 +252,9 @@ func (t *Transport) scheme(token *oauth2.Token) (string, error) {
 	return schemeDPoP, nil
 }
 
-// hasAuthorization reports whether the caller has decided for himself. The key alone counts, however it
-// is spelled: RFC 6750 §2 wants one token a request, and net/http sends every spelling there is.
-func hasAuthorization(h http.Header) bool {
-	const name = "Authorization"
+// has reports whether the caller has decided for himself. The key alone counts, however it is
+// spelled: RFC 6750 §2 wants one token a request, and net/http sends every spelling there is.
+func has(h http.Header, name string) bool {
 	if _, ok := h[name]; ok {
 		return true
 	}
@@ -264,7 +283,7 @@ func (t *Transport) judge(req *http.Request, resp *http.Response, h *header, ren
 		if h.bound {
 			return t.judgeProof(req, resp, challenges)
 		}
-		return verdictOf(challenges), ""
+		return t.verdictOf(challenges), ""
 	}
 	if t.asksForMore(resp) {
 		return insufficient, ""
@@ -284,10 +303,10 @@ func (t *Transport) judge(req *http.Request, resp *http.Response, h *header, ren
 
 // verdictOf reads a 401 with these challenges. Without one it is about the token: many servers send none. It is
 // not if all are for other schemes, nor if one asks for what no other token of the same grant can give.
-func verdictOf(challenges []Challenge) verdict {
+func (t *Transport) verdictOf(challenges []Challenge) verdict {
 	concerned := len(challenges) == 0
 	for _, c := range challenges {
-		if !c.isOAuth() {
+		if !c.isOAuth() && !strings.EqualFold(c.Scheme, t.form.scheme()) {
 			continue
 		}
 		concerned = true
