@@ -79,6 +79,8 @@ func (r *reply) readType(a *Answer) error {
 	switch {
 	case a.AccessToken.IsEmpty():
 		return r.garbled(errors.New("it has no access_token"))
+	case !isVisible(a.AccessToken.Reveal()):
+		return r.garbled(errors.New("its access_token has characters that none can have (RFC 6749 appendix A.12), and cannot be sent"))
 	case a.TokenType == "DPoP":
 	case strings.EqualFold(kind, "N_A") && r.text("issued_token_type") != "":
 		a.TokenType = "N_A" // what a token exchange has brought is no access token (RFC 8693 §2.2.1)
@@ -90,6 +92,11 @@ func (r *reply) readType(a *Answer) error {
 		return f
 	}
 	return nil
+}
+
+// isVisible reports whether text stands in a header as it is.
+func isVisible(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) && strings.TrimSpace(text) == text
 }
 
 // others are the members beside those named; nil if there are none.

@@ -220,19 +220,18 @@ func applicationType(redirects []string) (string, error) {
 	return "native", nil
 }
 
-// registration reads an answer with a client (RFC 7591 §3.2.1). What it leaves out is as it was before; if it was not
-// yet, then as RFC 7591 §2 has it.
+// registration reads an answer with a client (RFC 7591 §3.2.1), from an endpoint.
 func (r *reply) registration(endpoint string, before *Registration) (*Registration, error) {
 	if r.err != nil {
 		return nil, r.garbled(r.err)
 	}
-	now := *before
-	var secretText, token, scope string
-	var expires json.RawMessage
+	now := *before // whose slices must not be decoded into
+	now.RedirectURIs, now.GrantTypes, now.ResponseTypes = nil, nil, nil
+	var secretText, token string
 	if err := decode(r.members, map[string]any{
-		"client_id": &now.ID, "client_secret": &secretText, "client_secret_expires_at": &expires,
-		"token_endpoint_auth_method": &now.Method, "redirect_uris": &now.RedirectURIs, "grant_types": &now.GrantTypes,
-		"response_types": &now.ResponseTypes, "scope": &scope, "registration_access_token": &token, "registration_client_uri": &now.URI,
+		"client_id": &now.ID, "client_secret": &secretText, "token_endpoint_auth_method": &now.Method,
+		"redirect_uris": &now.RedirectURIs, "grant_types": &now.GrantTypes, "response_types": &now.ResponseTypes,
+		"registration_access_token": &token, "registration_client_uri": &now.URI,
 	}); err != nil {
 		return nil, r.garbled(err)
 	}
@@ -240,16 +239,18 @@ func (r *reply) registration(endpoint string, before *Registration) (*Registrati
 		return nil, r.garbled(errors.New("it has no client_id, or none that can be sent on"))
 	}
 	now.Secret, now.Token = newer(secretText, now.Secret), newer(token, now.Token)
-	if len(expires) > 0 {
-		now.SecretExpires = instant(expires)
+	if expires := instant(r.members["client_secret_expires_at"]); expires.Unix() > 0 {
+		now.SecretExpires = expires
+	} else if secretText != "" {
+		now.SecretExpires = time.Time{} // of the new secret: never
 	}
-	if scope != "" {
-		now.Scopes = strings.Fields(scope)
+	if said, given := scopes(r.members["scope"]); given {
+		now.Scopes = said
 	}
 	if checkEndpoint(now.URI, strings.HasPrefix(endpoint, "http:")) != nil || now.Token.IsEmpty() {
 		now.URI, now.Token = "", secret.String{}
 	}
-	now.fillIn()
+	now.fillIn(before)
 	now.Extra = maps.Clone(r.members)
 	maps.DeleteFunc(now.Extra, func(name string, _ json.RawMessage) bool { return slices.Contains(fields, name) })
 	return &now, nil
@@ -267,19 +268,31 @@ func newer(text string, old secret.String) secret.String {
 	return secret.New(text)
 }
 
-// fillIn says what the server has left out, as RFC 7591 §2 has it. A client without a secret cannot be meant to show one.
-func (r *Registration) fillIn() {
+// fillIn says what the server has left out: what was so before or, where nothing was, what RFC 7591 §2 has. A client
+// without a secret cannot be meant to show one.
+func (r *Registration) fillIn(before *Registration) {
 	if r.Method == "" {
 		r.Method = MethodBasic
 		if r.Secret.IsEmpty() {
 			r.Method = MethodNone
 		}
 	}
-	if r.GrantTypes == nil {
-		r.GrantTypes = []string{"authorization_code"}
-	}
-	if r.ResponseTypes == nil {
-		r.ResponseTypes = []string{"code"}
+	for _, list := range []struct {
+		now      *[]string
+		before   []string
+		standard string
+	}{
+		{&r.RedirectURIs, before.RedirectURIs, ""},
+		{&r.GrantTypes, before.GrantTypes, "authorization_code"},
+		{&r.ResponseTypes, before.ResponseTypes, "code"},
+	} {
+		switch {
+		case *list.now != nil:
+		case list.before != nil:
+			*list.now = slices.Clone(list.before)
+		case list.standard != "":
+			*list.now = []string{list.standard}
+		}
 	}
 }
 
@@ -298,7 +311,8 @@ func (r *Registration) serves(p *Program) error {
 		}
 	case p.method():
 	default:
-		return fmt.Errorf("its token_endpoint_auth_method is %s, not %s", scrubber{}.words(string(r.Method)), p.method())
+		// Theirs is not quoted: where a server has mixed up its members, it is a secret that it gives out right now.
+		return fmt.Errorf("its token_endpoint_auth_method is not %s", p.method())
 	}
 	return nil
 }

@@ -185,11 +185,11 @@ func fetchResource(ctx context.Context, hc *http.Client, p place, loopback bool)
 }
 
 // decode reads the members that are given into what their names stand for. Names are compared exactly, which
-// json.Unmarshal does not.
+// json.Unmarshal does not. null is as if it were not given.
 func decode(members map[string]json.RawMessage, into map[string]any) error {
 	for name, target := range into {
 		raw, given := members[name]
-		if given && json.Unmarshal(raw, target) != nil {
+		if given && string(raw) != "null" && json.Unmarshal(raw, target) != nil {
 			return fmt.Errorf("its %s is of another type", name)
 		}
 	}
