@@ -93,7 +93,7 @@ func New(config Config) (*Client, error) {
 	}
 	c.prepareDPoP(config.DPoP)
 	c.config.DPoP = nil
-	c.metadata.flight, c.keys.flight = make(chan struct{}, 1), make(chan struct{}, 1)
+	c.metadata.flight, c.metadata.openID.flight, c.keys.flight = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	c.tasks.start()
 	c.deaf = func() {}
 	if store, ok := c.store.(tokenstore.Notifier); ok && c.config.OnEvent != nil {

@@ -93,8 +93,8 @@
 // that protects against.
 //
 // An id token is checked as OpenID Connect Core §3.1.3.7 says: signature, issuer, audience, authorized party, times, nonce,
-// at_hash and what was asked of the authentication. The keys are those of the issuer's jwks_uri alone; the algorithm is one
-// that its metadata offers. Where Config.Endpoint stands without an Issuer no keys are known, and the TLS of the token
+// at_hash and what was asked of the authentication. The keys are those of the issuer's jwks_uri alone, which may stand in its OpenID
+// document only; the algorithm is one that its metadata offers. Where Config.Endpoint stands without an Issuer no keys are known, and the TLS of the token
 // endpoint vouches for the signature (rule 6). Other audiences beside this client are accepted from an issuer that names
 // this client as the authorized party. Times may be a minute off the server's clock. A refresh whose id token is not good
 // is a good refresh: the event "id token refused" tells of it.

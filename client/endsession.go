@@ -40,8 +40,11 @@ func (s *Session) endSessionURL(ctx context.Context, params url.Values) (string,
 	if err != nil {
 		return "", err
 	}
+	if m, err = s.client.withOpenID(ctx, m, endSessionEndpoint); err != nil {
+		return "", err
+	}
 	if m.EndSessionEndpoint == "" {
-		return "", fmt.Errorf("the server's metadata names no end_session_endpoint: %w", errors.ErrUnsupported)
+		return "", fmt.Errorf("the server's metadata, its OpenID document included, names no end_session_endpoint: %w", errors.ErrUnsupported)
 	}
 	query := cloned(params)
 	query.Set("client_id", s.client.config.ClientID)

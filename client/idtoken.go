@@ -133,7 +133,11 @@ func (c *Client) checkLogin(ctx context.Context, fresh *record.Record, got *logg
 		return idClaims{}, err
 	}
 	for pause := retryFirst; ; pause *= 2 {
-		claims, err := c.checkIDToken(fresh.IDToken, m, rules, func(again bool) (jws.KeySet, error) { return c.keys.get(ctx, c, m.KeysURI, again) })
+		var claims idClaims
+		whole, err := c.withKeys(ctx, m)
+		if err == nil {
+			claims, err = c.checkIDToken(fresh.IDToken, whole, rules, func(again bool) (jws.KeySet, error) { return c.keys.get(ctx, c, whole.KeysURI, again) })
+		}
 		if _, failed := errors.AsType[*keysError](err); !failed || sleep(ctx, c.jitter(pause)) != nil {
 			return claims, err
 		}
@@ -153,6 +157,9 @@ func (s *Session) checkAdopted(ctx context.Context, fresh *record.Record) {
 	defer cancel()
 	m, err := s.client.metadata.get(ctx, s.client)
 	if err == nil {
+		m, err = s.client.withKeys(ctx, m)
+	}
+	if err == nil {
 		_, err = s.client.checkIDToken(fresh.IDToken, m, idRules{old: new(idClaims), adopted: true},
 			func(again bool) (jws.KeySet, error) { return s.client.keys.get(ctx, s.client, m.KeysURI, again) })
 	}
@@ -163,11 +170,20 @@ func (s *Session) checkAdopted(ctx context.Context, fresh *record.Record) {
 	s.happened(Event{Kind: "id token refused", Reason: "the token was adopted without it", Err: s.client.fail("adopt", s.key, err)})
 }
 
-// prepareKeys fetches the keys that an id token of the refresh will be checked with, if there will be one.
-func (r *renewal) prepareKeys(ctx context.Context, m *authserver.Metadata, rec *record.Record) {
-	if r.client.config.Grant == nil && (rec.IDToken != "" || slices.Contains(r.client.config.Scopes, "openid")) {
-		r.client.keys.prepare(ctx, r.client, m.KeysURI)
+// prepareKeys fetches the keys that an id token of the refresh will be checked with, if there will be one. It returns m
+// with their address.
+func (r *renewal) prepareKeys(ctx context.Context, m *authserver.Metadata, rec *record.Record) *authserver.Metadata {
+	if r.client.config.Grant != nil || rec.IDToken == "" && !slices.Contains(r.client.config.Scopes, "openid") {
+		return m
 	}
+	ctx, cancel := context.WithTimeout(ctx, keysAhead)
+	defer cancel()
+	whole, err := r.client.withKeys(ctx, m)
+	if r.keyless = err; err != nil {
+		return m
+	}
+	r.client.keys.prepare(ctx, r.client, whole.KeysURI)
+	return whole
 }
 
 // renewedIDToken puts the id token of a refresh into won, or the one before it, when there is no new one or it is not good: the
@@ -182,8 +198,11 @@ func (r *renewal) renewedIDToken(m *authserver.Metadata, old *record.Record, won
 	if before, err := parseIDToken(old.IDToken); err == nil {
 		known = before
 	}
-	claims, err := r.client.checkIDToken(won.record.IDToken, m, idRules{accessToken: a.AccessToken.Reveal(), old: &known},
-		func(again bool) (jws.KeySet, error) { return r.client.keys.atHand(r.client, m.KeysURI, again) })
+	claims, err := idClaims{}, r.keyless
+	if err == nil {
+		claims, err = r.client.checkIDToken(won.record.IDToken, m, idRules{accessToken: a.AccessToken.Reveal(), old: &known},
+			func(again bool) (jws.KeySet, error) { return r.client.keys.atHand(r.client, m.KeysURI, again) })
+	}
 	if err == nil {
 		won.record.Subject = claims.Subject
 		return

@@ -36,16 +36,18 @@ type provider struct {
 	key      *ecdsa.PrivateKey // of the good id tokens, "key 1"
 	metadata map[string]any
 
-	mu      sync.Mutex
-	public  []any                            // in the JWK Set; guarded by mu
-	faults  []int                            // statuses of the next answers of jwks_uri; guarded by mu
-	asked   map[string]int                   // by path; guarded by mu
-	nonce   string                           // of the last authorization request; guarded by mu
-	idToken func(good map[string]any) string // nil: the good claims, signed; "": none; guarded by mu
-	info    func() (kind, body string)       // of UserInfo; guarded by mu
-	headers []http.Header                    // of the requests to UserInfo; guarded by mu
-	events  []client.Event                   // guarded by mu
-	refresh string                           // the refresh token of the last token request; guarded by mu
+	mu           sync.Mutex
+	public       []any                            // in the JWK Set; guarded by mu
+	openID       map[string]any                   // the OpenID document; nil: none; guarded by mu
+	openIDStatus int                              // of its answers; 0: 200; guarded by mu
+	faults       []int                            // statuses of the next answers of jwks_uri; guarded by mu
+	asked        map[string]int                   // by path; guarded by mu
+	nonce        string                           // of the last authorization request; guarded by mu
+	idToken      func(good map[string]any) string // nil: the good claims, signed; "": none; guarded by mu
+	info         func() (kind, body string)       // of UserInfo; guarded by mu
+	headers      []http.Header                    // of the requests to UserInfo; guarded by mu
+	events       []client.Event                   // guarded by mu
+	refresh      string                           // the refresh token of the last token request; guarded by mu
 }
 
 func newProvider(t *testing.T) *provider {
@@ -144,6 +146,14 @@ func (p *provider) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch req.URL.Path {
 	case "/.well-known/oauth-authorization-server":
 		return reply(p.metadata)
+	case openIDPath:
+		if p.openIDStatus >= 300 {
+			return answer(p.openIDStatus, nil, ""), nil
+		}
+		if p.openID == nil {
+			return answer(http.StatusNotFound, nil, ""), nil
+		}
+		return reply(p.openID)
 	case "/jwks":
 		if len(p.faults) > 0 {
 			status := p.faults[0]

@@ -91,7 +91,7 @@ func (k *keyCache) atHand(c *Client, uri string, again bool) (jws.KeySet, error)
 }
 
 // prepare fetches the keys before a refresh, as long as nothing is at stake, so that its id token can be checked on the spot.
-// A refresh is not for the id token: it goes on without them.
+// A refresh is not for the id token: it goes on without them when ctx ends, which is to be soon.
 func (k *keyCache) prepare(ctx context.Context, c *Client, uri string) {
 	if _, good := k.look(c, uri, false); uri == "" || good {
 		return
@@ -106,7 +106,5 @@ func (k *keyCache) prepare(ctx context.Context, c *Client, uri string) {
 	if soon {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, keysAhead)
-	defer cancel()
 	_, _ = k.get(ctx, c, uri, false)
 }

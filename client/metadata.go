@@ -84,6 +84,7 @@ func (d *document[T]) expire() {
 // metadataCache holds what an issuer says of itself, with the configured endpoints laid over it.
 type metadataCache struct {
 	document[authserver.Metadata]
+	openID document[authserver.Metadata] // of the issuer as an OpenID provider, where that is another one
 }
 
 // get returns the metadata of the issuer.

@@ -35,6 +35,7 @@ type renewal struct {
 	epoch   uint64 // the account's, when the record was loaded
 	watch   watch
 	parties parties // of a TokenExchange
+	keyless error   // why it is not known where the issuer's keys are
 }
 
 // renew runs the protocol until it has a token for f, or a reason why there is none.
@@ -109,7 +110,7 @@ func (r *renewal) round(ctx context.Context) error {
 			return err // nothing was asked of this server, and whoever gives the tokens remembers its own failures
 		}
 	}
-	r.prepareKeys(ctx, metadata, st.record)
+	metadata = r.prepareKeys(ctx, metadata, st.record)
 	l, err := r.takeLease(ctx, st)
 	if err != nil {
 		return r.failed(st, err)

@@ -45,8 +45,11 @@ func (s *Session) userInfo(ctx context.Context, into any) error {
 	if err != nil {
 		return err
 	}
+	if m, err = s.client.withOpenID(ctx, m, userInfoEndpoint); err != nil {
+		return err
+	}
 	if m.UserInfoEndpoint == "" {
-		return fmt.Errorf("the server's metadata names no userinfo_endpoint: %w", errors.ErrUnsupported)
+		return fmt.Errorf("the server's metadata, its OpenID document included, names no userinfo_endpoint: %w", errors.ErrUnsupported)
 	}
 	body, kind, err := s.askUserInfo(ctx, m.UserInfoEndpoint)
 	if err == nil && kind == "application/jwt" {
@@ -102,8 +105,12 @@ func (s *Session) askUserInfo(ctx context.Context, endpoint string) ([]byte, str
 
 // verifyUserInfo checks a signed answer (OpenID Connect Core §5.3.2). Whom it is from and for is checked where it says so.
 func (c *Client) verifyUserInfo(ctx context.Context, raw string, m *authserver.Metadata) ([]byte, error) {
+	m, err := c.withKeys(ctx, m)
+	if err != nil {
+		return nil, err
+	}
 	if m.KeysURI == "" {
-		return nil, fmt.Errorf("%w for these claims: they are signed, and the server's metadata names no jwks_uri", ErrIDToken)
+		return nil, fmt.Errorf("%w for these claims: they are signed, and the server's metadata, its OpenID document included, names no jwks_uri", ErrIDToken)
 	}
 	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.UserInfoAlgorithms), raw: raw, fetch: func(again bool) (jws.KeySet, error) {
 		return c.keys.get(ctx, c, m.KeysURI, again)

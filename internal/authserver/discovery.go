@@ -41,6 +41,9 @@ type Metadata struct {
 
 	// Life is how long the document holds, by its Cache-Control and within bounds.
 	Life time.Duration `json:"-"`
+
+	// OfOpenID says that the document is the one of OpenID Connect Discovery.
+	OfOpenID bool `json:"-"`
 }
 
 // Bounds of Metadata.Life: a server that forbids caching is not asked before every request, and one that allows a
@@ -118,17 +121,25 @@ func (e *DiscoveryError) IsAbsent() bool {
 // are https; where the issuer is http on this machine, they may be so too. The error is a
 // *DiscoveryError.
 func Discover(ctx context.Context, hc *http.Client, issuer string) (*Metadata, error) {
+	return discover(ctx, hc, issuer, false)
+}
+
+func discover(ctx context.Context, hc *http.Client, issuer string, openID bool) (*Metadata, error) {
 	u, err := parseIssuer(issuer)
 	if err != nil {
 		return nil, err
 	}
 	failed := &DiscoveryError{Issuer: issuer}
-	for _, address := range wellKnown(u) {
+	for i, address := range wellKnown(u) {
+		if openID && i == 0 {
+			continue // RFC 8414's
+		}
 		m, err := fetch(ctx, hc, address, u.Scheme == "http")
 		if err == nil {
 			err = m.check(issuer, u)
 		}
 		if err == nil {
+			m.OfOpenID = i > 0
 			return m, nil
 		}
 		failed.Tried = append(failed.Tried, Attempt{address, err})

@@ -20,6 +20,22 @@ type OpenID struct {
 	UserInfoAlgorithms []string `json:"userinfo_signing_alg_values_supported"`
 }
 
+// DiscoverOpenID is Discover from the addresses of OpenID Connect Discovery alone.
+func DiscoverOpenID(ctx context.Context, hc *http.Client, issuer string) (*Metadata, error) {
+	return discover(ctx, hc, issuer, true)
+}
+
+// IsAnswered reports whether the issuer has answered at every address, if with nothing of use: none is out of reach, or
+// in trouble.
+func (e *DiscoveryError) IsAnswered() bool {
+	for _, a := range e.Tried {
+		if f, _ := errors.AsType[*Failure](a.Err); f != nil && (f.Status < 400 || f.Status >= 500 || f.Status == http.StatusTooManyRequests) {
+			return false
+		}
+	}
+	return e.Issuer != ""
+}
+
 // Keys fetches the keys that an issuer signs with, from the jwks_uri of its metadata. The error is a *Failure, unless
 // the document itself is at fault.
 func Keys(ctx context.Context, hc *http.Client, address string) (jws.KeySet, error) {

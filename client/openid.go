@@ -1,0 +1,72 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/evergrant/evergrant/internal/authserver"
+)
+
+// Members of the metadata that an OpenID provider has.
+func keysURI(o *authserver.OpenID) string            { return o.KeysURI }
+func userInfoEndpoint(o *authserver.OpenID) string   { return o.UserInfoEndpoint }
+func endSessionEndpoint(o *authserver.OpenID) string { return o.EndSessionEndpoint }
+
+// withOpenID is m with what the same issuer says of itself as an OpenID provider. Some say at RFC 8414's address what
+// concerns OAuth and nothing else; the other document is fetched only when m lacks a member that is needed. What m says
+// goes before it. A member that neither has stays empty.
+func (c *Client) withOpenID(ctx context.Context, m *authserver.Metadata, member func(*authserver.OpenID) string) (*authserver.Metadata, error) {
+	if member(&m.OpenID) != "" || m.Issuer == "" || m.OfOpenID {
+		return m, nil
+	}
+	other, err := c.metadata.getOpenID(ctx, c, m.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	whole := *m
+	if m.KeysURI == "" {
+		whole.KeysURI, whole.IDTokenAlgorithms, whole.UserInfoAlgorithms = other.KeysURI, other.IDTokenAlgorithms, other.UserInfoAlgorithms
+	}
+	whole.UserInfoEndpoint = cmp.Or(m.UserInfoEndpoint, other.UserInfoEndpoint)
+	whole.EndSessionEndpoint = cmp.Or(m.EndSessionEndpoint, other.EndSessionEndpoint)
+	return &whole, nil
+}
+
+// withKeys is m with the address of the keys that its id tokens are checked with. The error is a *keysError.
+func (c *Client) withKeys(ctx context.Context, m *authserver.Metadata) (*authserver.Metadata, error) {
+	whole, err := c.withOpenID(ctx, m, keysURI)
+	if err != nil {
+		return nil, &keysError{err}
+	}
+	return whole, nil
+}
+
+// getOpenID returns the OpenID document of issuer; an empty one if there is none.
+func (m *metadataCache) getOpenID(ctx context.Context, c *Client, issuer string) (*authserver.Metadata, error) {
+	m.openID.mu.Lock()
+	if known := m.openID.known; known != nil && known.Issuer != issuer {
+		m.openID.known = nil
+	}
+	m.openID.mu.Unlock()
+	return m.openID.get(ctx, c, func(ctx context.Context) (*authserver.Metadata, time.Duration, error) {
+		found, err := authserver.DiscoverOpenID(ctx, c.http, issuer)
+		if e, ok := errors.AsType[*authserver.DiscoveryError](err); ok && e.IsAnswered() {
+			return &authserver.Metadata{Issuer: issuer}, metadataPause, nil
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		if c.config.ClientCertificate != nil {
+			found = found.WithAliases()
+		}
+		return found, found.Life, nil
+	})
+}
+
+// expire has everything asked again that the issuer says: an endpoint may have moved.
+func (m *metadataCache) expire() {
+	m.document.expire()
+	m.openID.expire()
+}
