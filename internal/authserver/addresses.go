@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"unicode"
 )
 
 // AddressError says that something found through a public resource leads to an address that is none of its business.
@@ -32,7 +33,7 @@ var ErrUnguarded = errors.New("only an *http.Transport without DialTLSContext an
 // A program's own DialContext is asked as before; a connection that it makes to another address is closed before a byte
 // is sent, and so is one of which it cannot be told where it leads. Where a proxy is to be used, it is the proxy that
 // resolves names, and it may be anywhere: names of this machine and literal addresses are refused as without it, what a
-// name leads to is for the proxy to judge. A RoundTripper that does not show where it dials, or that has shaken hands
+// name leads to is for the proxy to judge; and nobody is led to the proxy itself. A RoundTripper that does not show where it dials, or that has shaken hands
 // before it can be looked at, is ErrUnguarded; with local it is held to literal addresses only.
 func NewGuardedHTTPClient(c *http.Client, local bool) (*http.Client, error) {
 	g := &guard{local: local}
@@ -126,8 +127,14 @@ func (g *guard) proxy(choose func(*http.Request) (*url.URL, error)) func(*http.R
 	}
 	return func(req *http.Request) (*url.URL, error) {
 		proxy, err := choose(req)
-		if err != nil || proxy == nil {
+		if err != nil {
 			return nil, err
+		}
+		if proxy == nil {
+			if _, ok := g.proxies.Load(dialled(req.URL)); ok {
+				return nil, &AddressError{req.URL.Host} // which dial could not tell from the way to the proxy
+			}
+			return nil, nil
 		}
 		if err := g.literal(req.URL.Hostname()); err != nil {
 			return nil, err
@@ -147,7 +154,7 @@ func dialled(proxy *url.URL) string {
 }
 
 // literal judges a host by how it is written. A name that ends in a number is an address in an old notation (0x7f.1),
-// which resolvers understand.
+// which resolvers understand; one beyond ASCII turns into another on its way (RFC 3986 has none).
 func (g *guard) literal(host string) error {
 	name := strings.ToLower(strings.TrimSuffix(host, "."))
 	last := name[strings.LastIndexByte(name, '.')+1:]
@@ -155,7 +162,8 @@ func (g *guard) literal(host string) error {
 	switch {
 	case err == nil && g.allows(ip):
 		return nil
-	case err == nil, last == "", '0' <= last[0] && last[0] <= '9' && strings.Trim(last, "0123456789abcdefx") == "":
+	case err == nil, last == "", strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }),
+		'0' <= last[0] && last[0] <= '9' && strings.Trim(last, "0123456789abcdefx") == "":
 		return &AddressError{host}
 	case last == "localhost" && !g.local:
 		return &AddressError{host}

@@ -311,8 +311,11 @@ func (r *Registration) serves(p *Program) error {
 		}
 	case p.method():
 	default:
-		// Theirs is not quoted: where a server has mixed up its members, it is a secret that it gives out right now.
-		return fmt.Errorf("its token_endpoint_auth_method is not %s", p.method())
+		theirs := r.Method
+		if !slices.Contains(Methods, theirs) {
+			theirs = "unknown" // where a server has mixed up its members, it is a secret that it gives out right now
+		}
+		return fmt.Errorf("its token_endpoint_auth_method is %s, not %s", theirs, p.method())
 	}
 	return nil
 }
