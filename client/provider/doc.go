@@ -24,5 +24,6 @@
 // set Config.Issuer to the tenant's own. Further tokens in one answer (Slack's of the user beside the bot's): in the Extra of
 // the token.
 //
-// Lines marked "not confirmed" are from hearsay: no document or source of the provider was found that says so.
+// Lines marked "not confirmed" are from memory: neither a document of the provider's nor a program that meets what they say was
+// found.
 package provider

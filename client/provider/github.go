@@ -16,7 +16,7 @@ var GitHub = &Provider{
 	Answer: Answer{
 		ScopeSeparator: ",",
 		Errors: map[string]string{
-			"bad_refresh_token":            "invalid_grant", // not confirmed
+			"bad_refresh_token":            "invalid_grant",
 			"bad_verification_code":        "invalid_grant",
 			"incorrect_client_credentials": "invalid_client",
 		},
