@@ -124,6 +124,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if p == nil || p.session != s.storeKey() {
 		return nil, fmt.Errorf("%w: it was begun by another session, client or issuer", ErrPending)
 	}
+	callback = s.client.profile.callback(callback)
 	if !p.answers(callback) {
 		return nil, fmt.Errorf("%w: its state differs", ErrPending)
 	}
@@ -156,10 +157,12 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if p.resource != "" {
 		form.Set("resource", p.resource) // RFC 8707 §2.2
 	}
+	s.client.profile.redeem(form)
 	answer, err := server.Token(ctx, metadata.TokenEndpoint, form, nil)
 	if err != nil {
 		return nil, fmt.Errorf("the authorization code was not redeemed; begin the login anew: %w", err)
 	}
+	s.client.profile.keep(answer, callback)
 	return &loggedIn{
 		answer: answer, sent: sent, scopes: s.client.config.Scopes, resource: p.resource,
 		nonce: p.nonce.Reveal(), asked: p.asked, replace: p.replace, binding: binding,

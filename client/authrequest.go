@@ -60,6 +60,7 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 		asked.Set("prompt", "consent")
 	}
 	s.request(asked, p)
+	s.client.profile.ask(asked, flow.Params, p)
 	if metadata.PushEndpoint != "" {
 		return p, s.push(ctx, server, metadata, p, asked)
 	}

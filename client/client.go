@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/evergrant/evergrant/client/provider"
 	"github.com/evergrant/evergrant/internal/authserver"
 	"github.com/evergrant/evergrant/internal/jws"
 	"github.com/evergrant/evergrant/internal/machine"
@@ -30,6 +31,7 @@ import (
 // concurrent use. Make one per program and Close it at the end.
 type Client struct {
 	config  Config // without the secret
+	profile *profile
 	secret  secret.String
 	key     *jws.Key          // of Config.ClientKey; nil: none
 	id      string            // in the client id's place in store keys
@@ -59,10 +61,12 @@ func New(config Config) (*Client, error) {
 	if config.Grant != nil {
 		config.Grant = config.Grant.copied()
 	}
-	if err := config.validate(); err != nil {
+	known, err := config.applyProfile()
+	if err := errors.Join(err, config.validate()); err != nil {
 		return nil, err
 	}
 	c := &Client{
+		profile:  known,
 		config:   config,
 		secret:   secret.New(config.ClientSecret),
 		http:     authserver.NewHTTPClient(config.AuthServerClient),
@@ -103,13 +107,15 @@ func New(config Config) (*Client, error) {
 }
 
 // FromOAuth2 makes a Client of what a user of golang.org/x/oauth2 has already. An AuthStyle of
-// AuthStyleAutoDetect becomes client_secret_post, which most servers take; nothing is probed.
+// AuthStyleAutoDetect becomes what the profile of the token endpoint's host says (package provider), or else
+// client_secret_post, which most servers take; nothing is probed.
 func FromOAuth2(config *oauth2.Config, store tokenstore.Store) (*Client, error) {
 	if config == nil {
 		return nil, &ConfigError{"oauth2.Config", "is nil"}
 	}
 	endpoint := config.Endpoint
-	if endpoint.AuthStyle == oauth2.AuthStyleAutoDetect {
+	known := provider.For("", endpoint.TokenURL)
+	if endpoint.AuthStyle == oauth2.AuthStyleAutoDetect && (known == nil || secretMethod(known) == "") {
 		endpoint.AuthStyle = oauth2.AuthStyleInParams
 	}
 	return New(Config{

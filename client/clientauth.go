@@ -56,6 +56,10 @@ func (c *Client) server(m *authserver.Metadata, methods, algorithms []string) (*
 	s := &authserver.Client{
 		HTTP: c.http, ID: c.config.ClientID, Secret: c.secret, Key: c.key,
 		Audience: cmp.Or(m.Issuer, c.config.Issuer, m.TokenEndpoint),
+		Dialect:  c.profile.dialect,
+	}
+	if c.profile.AssertionForEndpoint {
+		s.Audience = m.TokenEndpoint
 	}
 	var err error
 	if s.Method, err = c.method(methods); err != nil {
@@ -103,6 +107,9 @@ func (c *Client) method(offered []string) (authserver.Method, error) {
 			return authserver.MethodBasic, nil
 		case oauth2.AuthStyleInParams:
 			return authserver.MethodPost, nil
+		}
+		if method := secretMethod(&c.profile.Provider); method != "" {
+			return method, nil
 		}
 		able = append(able, authserver.MethodBasic, authserver.MethodPost, authserver.MethodSecretJWT)
 	}

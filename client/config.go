@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/evergrant/evergrant/client/provider"
 	"github.com/evergrant/evergrant/internal/origin"
 	"github.com/evergrant/evergrant/tokenstore"
 )
@@ -29,6 +30,11 @@ type Config struct {
 	// client_secret_basic, AuthStyleInParams client_secret_post. AuthStyleAutoDetect, the zero value,
 	// leaves it to AuthMethod.
 	Endpoint oauth2.Endpoint
+
+	// Provider says in what the server and its API differ from the RFCs. What the other fields say goes before it, and
+	// with neither Issuer nor Endpoint.TokenURL it says where to go, too. Nil: the profile that provider.For finds for Issuer or
+	// Endpoint.TokenURL; where there is none, or with an empty one, &provider.Provider{}, the RFCs hold.
+	Provider *provider.Provider
 
 	// RevocationURL is the revocation endpoint (RFC 7009). Empty: the discovered one; where there is
 	// none, Logout deletes without revoking.

@@ -76,7 +76,7 @@ func (c *Client) adopted(t *oauth2.Token) *record.Record {
 	}
 	sum := sha256.Sum256([]byte(identity))
 	r := &record.Record{
-		Grant: machine.ID(c.machine), RefreshToken: t.RefreshToken, Machine: machine.Name(c.machine),
+		Grant: machine.ID(c.machine), RefreshToken: c.profile.renewer(t), Machine: machine.Name(c.machine),
 		Adopted: hex.EncodeToString(sum[:]),
 	}
 	if t.AccessToken != "" {

@@ -123,5 +123,6 @@ func (c *Client) overlay(m *authserver.Metadata) *authserver.Metadata {
 			*o.field = o.given
 		}
 	}
+	c.profile.underlay(m)
 	return m
 }

@@ -79,7 +79,7 @@ func (c *Client) publish(r *record.Record, resource string) *published {
 		expiry, life := c.localTime(access.Expiry), max(access.Expiry.Sub(access.Issued), 0)
 		p.token.Expiry = expiry
 		p.unusable = at(expiry.Add(-min(life/20, unusableMost)), now)
-		margin := min(life/4, aheadMost)
+		margin := min(life/4, c.profile.ahead())
 		p.stale = at(expiry.Add(-margin-machine.UpTo(c.machine, margin/10)), now)
 	}
 	if !access.RefreshAt.IsZero() {

@@ -168,6 +168,9 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 		return fmt.Errorf("the server has no revocation endpoint: %w", errors.ErrUnsupported)
 	}
 	server = c.forRevocation(server, metadata)
+	if r, err = c.profile.revoked(r, c.serverTime(c.machine.Now().Wall)); err != nil {
+		return err
+	}
 	var refusal error
 	if r.RefreshToken != "" {
 		refusal = c.revokeToken(ctx, server, metadata, r.RefreshToken, "refresh_token")

@@ -115,7 +115,7 @@ func (s *Session) Wrap(c *http.Client) *http.Client {
 	} else {
 		wrapped.Transport = s.client.base
 	}
-	wrapped.Transport = &transport.Transport{Source: s, Base: wrapped.Transport, Origins: s.client.config.Origins}
+	wrapped.Transport = s.client.around(&transport.Transport{Source: s, Base: wrapped.Transport, Origins: s.client.config.Origins})
 	return &wrapped
 }
 

@@ -83,7 +83,11 @@ func (r *renewal) askOnce(ctx context.Context, server *authserver.Client, m *aut
 	if err != nil {
 		return nil, err
 	}
-	return server.Token(ctx, m.TokenEndpoint, form, check)
+	endpoint := m.TokenEndpoint
+	if r.client.config.Grant == nil {
+		endpoint = r.client.profile.refreshEndpoint(m)
+	}
+	return server.Token(ctx, endpoint, form, check)
 }
 
 // form is the token request's: the refresh token (RFC 6749 §6) or the configured grant.
@@ -101,6 +105,7 @@ func (r *renewal) form(ctx context.Context, m *authserver.Metadata, rec *record.
 	} else {
 		form.Set("grant_type", "refresh_token")
 		form.Set("refresh_token", rec.RefreshToken)
+		r.client.profile.refresh(form)
 	}
 	scopeParam(form, scopes)
 	if resource != "" {

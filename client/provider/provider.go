@@ -52,10 +52,10 @@ type Provider struct {
 	// AssertionForEndpoint makes the client's assertions (RFC 7523 §2.2) for the token endpoint. False: for the issuer.
 	AssertionForEndpoint bool
 
-	Authorization Authorization
-	Request       Request
-	Answer        Answer
-	API           API
+	Authorization Authorization // authorization requests, and what the browser brings back
+	Request       Request       // token requests
+	Answer        Answer        // what comes of them
+	API           API           // requests with an access token
 
 	// RevokeByBearer revokes a grant by a POST to the revocation endpoint with the access token in its Authorization
 	// header and an empty form. False: RFC 7009.
@@ -184,7 +184,7 @@ type API struct {
 	Hosts []string
 
 	// Header is the header field that the access token goes in: "X-Access-Token: {token}". Empty: "Authorization: Bearer
-	// {token}".
+	// {token}", as whoever uses a Session.TokenSource does in any case.
 	Header string
 
 	// Fields are further header fields of a request that has none of these names. In their values, "{client_id}" stands for
@@ -211,7 +211,10 @@ type Rejection struct {
 
 // Match is a value in a JSON document. A path is member names and array indexes with dots between them: "error.code",
 // "errors.0.extensions.code". The value is a string as it is, or the JSON text of a number or of true or false.
-type Match struct{ Path, Value string }
+type Match struct {
+	Path  string // where it is
+	Value string // what it is
+}
 
 // With returns a copy of p with a value for one of its Variables. client.New says what is wrong with it.
 func (p *Provider) With(name, value string) *Provider {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"strings"
 )
 
 // Method is how a client authenticates (RFC 7591 §2).
@@ -47,6 +48,9 @@ type credentials struct {
 func (c *Client) authenticate(form url.Values) (credentials, *Failure) {
 	shown := credentials{form: make(url.Values, len(form)+3)}
 	maps.Copy(shown.form, form)
+	if separator := c.Dialect.RequestSeparator; separator != "" && form.Has("scope") {
+		shown.form.Set("scope", strings.ReplaceAll(form.Get("scope"), " ", separator))
+	}
 	switch c.Method {
 	case MethodBasic:
 		// RFC 6749 §2.3.1: both are form-encoded before they are joined.

@@ -13,10 +13,11 @@ import (
 // Dialect is how a server differs from the RFCs. The zero Dialect does not differ; every field that is zero means what
 // the RFCs say. It is immutable. Its requests are made by Client.authenticate and newPost, its answers read by translate.
 type Dialect struct {
-	IDParam  string            // the name of client_id
-	RawBasic bool              // client_secret_basic without form-encoding
-	JSON     bool              // parameters go as a JSON object
-	Header   map[string]string // of requests; replaces Accept and User-Agent, never Authorization
+	IDParam          string            // the name of client_id
+	RequestSeparator string            // between the scopes of a request, for a space
+	RawBasic         bool              // client_secret_basic without form-encoding
+	JSON             bool              // parameters go as a JSON object
+	Header           map[string]string // of requests; replaces Accept and User-Agent, never Authorization
 
 	RevokeByBearer bool // a token is revoked by a POST that carries it as its Authorization
 
