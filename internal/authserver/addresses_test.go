@@ -266,8 +266,9 @@ func TestWhatCannotBeGuarded(t *testing.T) {
 	dialTLS := func(context.Context, string, string) (net.Conn, error) { return nil, io.ErrClosedPipe }
 	for name, base := range map[string]http.RoundTripper{
 		"a RoundTripper": own,
-		"a DialTLS":      &http.Transport{DialTLS: func(string, string) (net.Conn, error) { return nil, io.ErrClosedPipe }},
-		"a context's":    &http.Transport{DialTLSContext: dialTLS},
+		//lint:ignore SA1019 programs that are older have it
+		"a DialTLS":   &http.Transport{DialTLS: func(string, string) (net.Conn, error) { return nil, io.ErrClosedPipe }},
+		"a context's": &http.Transport{DialTLSContext: dialTLS},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := authserver.NewGuardedHTTPClient(&http.Client{Transport: base}, false)
@@ -294,6 +295,7 @@ func TestWhatCannotBeGuarded(t *testing.T) {
 func TestOwnDials(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
+	//lint:ignore SA1019 programs that are older have it
 	old := &http.Client{Transport: &http.Transport{Dial: func(network, _ string) (net.Conn, error) {
 		return net.Dial(network, server.Listener.Addr().String())
 	}}}

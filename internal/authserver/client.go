@@ -1,5 +1,6 @@
 // Package authserver speaks to one authorization server in the name of one OAuth client: token
-// endpoint, pushed authorization requests, revocation, device authorization, discovery. It is the only code that does.
+// endpoint, pushed authorization requests, revocation, device authorization, discovery, registration. It is the only code
+// that does. It also finds out which server guards a resource, and keeps connections from addresses that are nobody's business.
 //
 // # Secrets
 //
