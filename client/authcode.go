@@ -21,6 +21,9 @@ import (
 // AuthCode says how a person is asked in the authorization code flow (RFC 6749 §4.1), which always
 // uses PKCE with S256 (RFC 7636). The zero AuthCode asks for the Config's scopes.
 type AuthCode struct {
+	// Scopes are asked for beside those of the Config. Nil: those alone.
+	Scopes []string
+
 	// Params are further parameters of the authorization request, such as "login_hint", "max_age", "claims",
 	// "authorization_details" (RFC 9396) or "resource" (RFC 8707), which may have several values, as "audience" may.
 	//
@@ -50,6 +53,7 @@ type Pending struct {
 	session     string // the store key of the session that began it
 	issuer      string // that the request went to; empty: it is not known
 	resource    string // that tokens are asked for first (RFC 8707); empty: none in particular
+	scopes      []string
 	state       secret.String
 	verifier    secret.String
 	nonce       secret.String
@@ -164,7 +168,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	}
 	s.client.profile.keep(answer, callback)
 	return &loggedIn{
-		answer: answer, sent: sent, scopes: s.client.config.Scopes, resource: p.resource,
+		answer: answer, sent: sent, scopes: p.scopes, resource: p.resource,
 		nonce: p.nonce.Reveal(), asked: p.asked, replace: p.replace, binding: binding,
 	}, nil
 }
@@ -240,8 +244,9 @@ func printable(s string) string {
 type pendingText struct {
 	URL, Session, State, Verifier, Nonce, RedirectURL string
 	Replace                                           bool
-	Thumbprint, Key                                   string `json:",omitempty"` // of DPoP
-	Issuer, Resource, Asked                           string `json:",omitempty"`
+	Thumbprint, Key                                   string   `json:",omitempty"` // of DPoP
+	Issuer, Resource, Asked                           string   `json:",omitempty"`
+	Scopes                                            []string `json:",omitempty"`
 }
 
 // MarshalText implements encoding.TextMarshaler. The text is secret.
@@ -249,7 +254,7 @@ func (p Pending) MarshalText() ([]byte, error) {
 	data, err := json.Marshal(pendingText{
 		URL: p.URL, Session: p.session, State: p.state.Reveal(), Verifier: p.verifier.Reveal(), Nonce: p.nonce.Reveal(),
 		RedirectURL: p.redirectURL, Replace: p.replace, Thumbprint: p.thumbprint, Key: p.key.Reveal(),
-		Issuer: p.issuer, Resource: p.resource, Asked: p.asked,
+		Issuer: p.issuer, Resource: p.resource, Asked: p.asked, Scopes: p.scopes,
 	})
 	if err != nil {
 		return nil, err
@@ -270,7 +275,7 @@ func (p *Pending) UnmarshalText(text []byte) error {
 	*p = Pending{
 		URL: t.URL, session: t.Session, state: secret.New(t.State), verifier: secret.New(t.Verifier), nonce: secret.New(t.Nonce),
 		redirectURL: t.RedirectURL, replace: t.Replace, thumbprint: t.Thumbprint, key: secret.New(t.Key),
-		spent: new(atomic.Bool), issuer: t.Issuer, resource: t.Resource, asked: t.Asked,
+		spent: new(atomic.Bool), issuer: t.Issuer, resource: t.Resource, asked: t.Asked, scopes: t.Scopes,
 	}
 	return nil
 }

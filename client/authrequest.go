@@ -41,22 +41,26 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 	if err := canAsk(metadata); err != nil {
 		return nil, err
 	}
+	scopes, err := wider(s.client.config.Scopes, "AuthCode.Scopes", flow.Scopes)
+	if err != nil {
+		return nil, err
+	}
 	binding, err := s.client.newBinding(metadata.DPoPSigningAlgs)
 	if err != nil {
 		return nil, err
 	}
 	p := &Pending{
-		session: s.storeKey(), issuer: metadata.Issuer, resource: resource, redirectURL: redirectURL, replace: flow.Replace,
+		session: s.storeKey(), issuer: metadata.Issuer, resource: resource, scopes: scopes, redirectURL: redirectURL, replace: flow.Replace,
 		state: secret.New(rand.Text()), verifier: secret.New(oauth2.GenerateVerifier()), spent: new(atomic.Bool),
 	}
-	if slices.Contains(s.client.config.Scopes, "openid") {
+	if slices.Contains(scopes, "openid") {
 		p.nonce = secret.New(rand.Text())
 	}
 	if binding != nil {
 		p.thumbprint, p.key = binding.Thumbprint, secret.New(string(binding.Key))
 	}
 	p.asked = authentication(asked)
-	if s.client.wantsConsent(flow.Params) {
+	if s.client.wantsConsent(scopes, flow.Params) {
 		asked.Set("prompt", "consent")
 	}
 	s.request(asked, p)
@@ -76,7 +80,7 @@ func (s *Session) request(form url.Values, p *Pending) {
 	form.Set("state", p.state.Reveal())
 	form.Set("code_challenge", oauth2.S256ChallengeFromVerifier(p.verifier.Reveal()))
 	form.Set("code_challenge_method", "S256")
-	scopeParam(form, s.client.config.Scopes)
+	scopeParam(form, p.scopes)
 	if !p.nonce.IsEmpty() {
 		form.Set("nonce", p.nonce.Reveal())
 	}
@@ -86,6 +90,16 @@ func (s *Session) request(form url.Values, p *Pending) {
 	if p.resource != "" && !slices.Contains(form["resource"], p.resource) {
 		form.Add("resource", p.resource) // RFC 8707 §2.1
 	}
+}
+
+// wider is scopes with those that a flow asks for beside them; field is the flow's.
+func wider(scopes []string, field string, more []string) ([]string, error) {
+	for _, scope := range more {
+		if reason := wrongScope(scope); reason != "" {
+			return nil, &ConfigError{field, reason}
+		}
+	}
+	return union(scopes, more), nil
 }
 
 // canAsk reports why nobody can be asked at a server with this metadata.
@@ -104,8 +118,7 @@ func canAsk(m *authserver.Metadata) error {
 
 // wantsConsent reports whether the person has to be asked for consent, without which an OpenID provider gives no refresh
 // token (OpenID Connect Core §11). Without an issuer it is not known to be one, and the program's word alone counts.
-func (c *Client) wantsConsent(params url.Values) bool {
-	scopes := c.config.Scopes
+func (c *Client) wantsConsent(scopes []string, params url.Values) bool {
 	return c.config.Issuer != "" && !params.Has("prompt") && slices.Contains(scopes, "openid") && slices.Contains(scopes, "offline_access")
 }
 

@@ -28,6 +28,9 @@ import (
 // (SSH, a container), set Output and Input, or use Device. A login waits for the person until its
 // context ends: give it some minutes.
 type Browser struct {
+	// Scopes are asked for beside those of the Config. Nil: those alone.
+	Scopes []string
+
 	// Params are further parameters of the authorization request: see AuthCode.
 	Params url.Values
 
@@ -86,7 +89,7 @@ func showOutcome(l *loopback.Listener, err error) {
 
 // ask has the person asked by the server, and redeems the answer.
 func (b Browser) ask(ctx context.Context, s *Session, l *loopback.Listener) (*loggedIn, error) {
-	p, err := s.begin(ctx, AuthCode{Params: b.Params, Replace: b.Replace}, l.RedirectURL())
+	p, err := s.begin(ctx, AuthCode{Scopes: b.Scopes, Params: b.Params, Replace: b.Replace}, l.RedirectURL())
 	if err != nil {
 		return nil, err
 	}

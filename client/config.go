@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -98,6 +99,21 @@ type Config struct {
 	// redirect. Nil: one with safe defaults. Give one for a proxy or an own CA.
 	AuthServerClient *http.Client
 
+	// StepUp is called when a resource server answers a request that it wants more than the grant gives: more scopes (403
+	// insufficient_scope), a better or fresher login (RFC 9470), claims (Entra ID). It has the person log in again for need
+	// with s, or has somebody else do so, and returns once that is done; the request is then sent once more. Where it
+	// returns an error, the server's answer stands; the event "step-up" tells of it.
+	//
+	// It is called once for all requests of an account that need the same, for one need of an account at a time, and again
+	// for the same need after a minute at the soonest, after up to an hour where it comes to nothing. It keeps the values
+	// of a request's context; it has 10 minutes, less when the Client is closed, and must
+	// return when its context ends, which the end of a request does not bring about: whoever waits leaves by his own context.
+	// Requests of s that are made with that context do not call it. Requests that may have to wait for
+	// a person need time-outs that are long enough. A session that was narrowed by Scoped does not ask for scopes.
+	//
+	// Nil: nothing is done, callers get the answer. transport.Challenges says what it asks for.
+	StepUp func(ctx context.Context, s *Session, need StepUp) error
+
 	// OnEvent is told what happens to grants, one event after the other, from a goroutine of its own that
 	// lives while there is something to tell. It may take its time and use Sessions: nothing waits for it but
 	// Close, which it must not call therefore. What it panics with is dropped. Nil: nobody is told. LogEvents
@@ -145,8 +161,8 @@ func (c *Config) validate() error {
 		bad("RedirectURL", reason)
 	}
 	for _, scope := range c.Scopes {
-		if scope == "" || strings.ContainsAny(scope, " \"\\\t\r\n") {
-			bad("Scopes", fmt.Sprintf("holds %q; give one scope an element (RFC 6749 §3.3)", scope))
+		if reason := wrongScope(scope); reason != "" {
+			bad("Scopes", reason)
 		}
 	}
 	for _, listed := range c.Origins {
@@ -172,6 +188,9 @@ func (c *Config) validate() error {
 	if c.Grant != nil && len(c.TokenParams) > 0 {
 		bad("TokenParams", "is for requests that refresh a token, and with a Grant there are none; use the Params of the Grant")
 	}
+	if c.Grant != nil && c.StepUp != nil {
+		bad("StepUp", "is for what a person grants, and with a Grant nobody is asked; leave one of the two out")
+	}
 	if c.Grant != nil {
 		if err := c.Grant.validate(c); err != nil {
 			errs = append(errs, err)
@@ -179,6 +198,14 @@ func (c *Config) validate() error {
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
+}
+
+// wrongScope says what is wrong with a scope; "" when nothing is.
+func wrongScope(scope string) string {
+	if scope == "" || strings.ContainsAny(scope, " \"\\\t\r\n") {
+		return fmt.Sprintf("holds %q; give one scope an element (RFC 6749 §3.3)", scope)
+	}
+	return ""
 }
 
 // wrongEndpoint says what is wrong with the address of an endpoint; "" when nothing is.

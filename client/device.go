@@ -18,6 +18,9 @@ import (
 // The server is asked no more often than it says, every 5 seconds if it does not, and less often
 // after each slow_down. While it cannot be reached it is asked ever less often, and the login goes on.
 type Device struct {
+	// Scopes are asked for beside those of the Config. Nil: those alone.
+	Scopes []string
+
 	// Params are further parameters of the device authorization request, such as "audience", "authorization_details" or
 	// "resource", which may have several values.
 	Params url.Values
@@ -61,6 +64,10 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if err != nil {
 		return nil, err
 	}
+	scopes, err := wider(s.client.config.Scopes, "Device.Scopes", d.Scopes)
+	if err != nil {
+		return nil, err
+	}
 	resource, err := s.target()
 	if err != nil {
 		return nil, err
@@ -84,6 +91,7 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if resource != "" && !slices.Contains(asked["resource"], resource) {
 		asked.Add("resource", resource)
 	}
+	scopeParam(asked, scopes)
 	code, err := s.authorizeDevice(ctx, server, metadata.DeviceAuthorizationEndpoint, asked)
 	if err != nil {
 		return nil, err
@@ -101,7 +109,7 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if err != nil {
 		return nil, err
 	}
-	got.resource, got.replace, got.binding = resource, d.Replace, binding
+	got.scopes, got.resource, got.replace, got.binding = scopes, resource, d.Replace, binding
 	return got, nil
 }
 
@@ -109,7 +117,6 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 func (s *Session) authorizeDevice(ctx context.Context, server *authserver.Client, endpoint string, form url.Values) (*authserver.Device, error) {
 	ctx, cancel := context.WithTimeout(ctx, spendLimit)
 	defer cancel()
-	scopeParam(form, s.client.config.Scopes)
 	return server.AuthorizeDevice(ctx, endpoint, form)
 }
 
@@ -128,7 +135,7 @@ func (s *Session) poll(ctx context.Context, server *authserver.Client, endpoint 
 		}
 		answer, err := redeemDevice(ctx, server, endpoint, form)
 		if err == nil {
-			return &loggedIn{answer: answer, sent: now.Wall, scopes: s.client.config.Scopes}, nil
+			return &loggedIn{answer: answer, sent: now.Wall}, nil
 		}
 		if ctx.Err() != nil {
 			return nil, ended(ctx)

@@ -37,6 +37,11 @@
 // [Session.Scoped] give a session for each. They have access tokens of their own and spend the refresh token one after
 // the other.
 //
+// A resource server may want more than the grant gives: another scope, a better or fresher login. Its answer reaches the caller
+// as it is, unless [Config.StepUp] has the person log in again: once for all requests that need it, after which each is sent
+// once more. Flows ask for more by their Scopes. The new grant takes the place of the old one when it is saved; until then, and
+// where it fails, requests go on with the old one.
+//
 // A renewal has its own deadlines: 30 seconds for the token endpoint, 2 minutes with all waiting for
 // other processes. A caller's context ends that caller's wait and nothing else.
 //

@@ -26,7 +26,7 @@ var (
 // ErrClosed, ErrOtherSubject, context.Canceled or a store's errors to branch.
 type Error struct {
 	// Op is what was being done: "adopt", "claims", "close", "discover", "end session", "list", "login",
-	// "logout", "prove", "renew", "save", "status", "userinfo".
+	// "logout", "prove", "renew", "save", "status", "step up", "userinfo".
 	Op string
 	// Issuer is the issuer, or the token endpoint where no issuer is known.
 	Issuer string

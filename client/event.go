@@ -27,6 +27,8 @@ import (
 //	                an id token that came with the tokens of a renewal, or of Adopt, is not good, as Err says: the tokens
 //	                are used, and Session.Claims stays as it was
 //	store           the store has something to tell its operator, in Reason: see tokenstore.Notifier
+//	step-up         Config.StepUp was called because a resource server wants more than the grant gives; Err says how
+//	                that has failed, nil: it has not
 //	login required  the session is of no use until a person logs in; Err says why. Told once for each resource
 type Event struct {
 	// Kind is one of the words above.
@@ -87,7 +89,7 @@ func (e Event) level() slog.Level {
 		return slog.LevelDebug
 	case "login", "renewed", "saved":
 		return slog.LevelInfo
-	case "logout":
+	case "logout", "step-up":
 		if e.Err == nil {
 			return slog.LevelInfo
 		}

@@ -165,6 +165,7 @@ func (a *account) personActed(left string, fresh *record.Record) {
 	defer a.mu.Unlock()
 	a.epoch++
 	a.left, a.trouble = left, nil
+	a.forgetStepsLocked()
 	if u := a.unsaved; u != nil && u.record.Grant != left {
 		a.unsaved = nil
 		a.happened(Event{Kind: "saved", Reason: "a person's act has outdone them", Resource: u.resource, Generation: u.record.Generation})

@@ -300,7 +300,8 @@ type trial struct {
 	client  *client.Client
 	session *client.Session
 	arm     func(*trial) // makes things go wrong from now on
-	still   bool         // nothing of the client runs
+	stepUp  func(context.Context, client.StepUp) error
+	still   bool // nothing of the client runs
 	log     *journal
 }
 
@@ -555,6 +556,22 @@ var acts = []act{
 		x.as.RevokeAccessToken("")
 		x.arm(x)
 		return x.get(ctx)
+	}},
+	{name: "StepUp", do: func(ctx context.Context, x *trial) (err error) {
+		x.adopt()
+		x.as.Change(func() { x.api.Scope = "write" })
+		x.stepUp = func(ctx context.Context, need client.StepUp) error {
+			x.show(need)
+			p, back := x.begin(ctx)
+			x.arm(x)
+			err = x.session.Finish(ctx, p, back)
+			return err
+		}
+		x.err("HTTPClient", x.get(ctx))
+		return err
+	}, set: func(x *trial) {
+		x.config.Scopes = append(x.config.Scopes, "write")
+		x.config.StepUp = func(ctx context.Context, _ *client.Session, need client.StepUp) error { return x.stepUp(ctx, need) }
 	}},
 	{name: "Logout", do: func(ctx context.Context, x *trial) error {
 		x.adopt()
@@ -899,7 +916,7 @@ func requireAllKinds(t *testing.T, seen sight) {
 		require.NotZero(t, seen.shown["error of "+op], op)
 	}
 	for _, kind := range []string{
-		"login", "logout", "renewed", "rotated", "rejected", "replayed", "lost answer", "failed", "save failed", "saved", "login required",
+		"login", "logout", "renewed", "rotated", "rejected", "replayed", "lost answer", "failed", "save failed", "saved", "step-up", "login required",
 	} {
 		require.NotZero(t, seen.shown["event "+kind], kind)
 	}

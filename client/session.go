@@ -45,6 +45,7 @@ type account struct {
 	first   time.Duration       // when the account was first used, on the monotonic clock; guarded by mu
 	epoch   uint64              // grows when a person acts (login, logout, adopt); guarded by mu
 	left    string              // the grant that the last such act has left, "" after a logout; guarded by mu
+	steps   *steps              // step-ups under way and lately; nil: there were none; guarded by mu
 
 	own Session // for no resource in particular
 }
