@@ -233,7 +233,7 @@ func printable(s string) string {
 	const most = 200
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
-			return -1
+			return ' ' // left out, it could have kept the halves of a secret apart
 		}
 		return r
 	}, s)
