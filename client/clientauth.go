@@ -134,13 +134,13 @@ func (c *Client) method(offered []string) (authserver.Method, error) {
 		strings.Join(offered, ", "), able)}
 }
 
-// forRevocation is server as the revocation endpoint takes it: the client authenticates as at the token endpoint
-// (RFC 7009 §2.1), unless the metadata wants something else there that it can do.
-func (c *Client) forRevocation(server *authserver.Client, m *authserver.Metadata) *authserver.Client {
-	if len(m.RevocationAuthMethods) == 0 || slices.Contains(m.RevocationAuthMethods, string(server.Method)) {
+// at is server as another endpoint takes it: the client authenticates as at the token endpoint (RFC 7009 §2.1), unless the
+// metadata wants something else there that it can do.
+func (c *Client) at(server *authserver.Client, m *authserver.Metadata, methods, algorithms []string) *authserver.Client {
+	if len(methods) == 0 || slices.Contains(methods, string(server.Method)) {
 		return server
 	}
-	other, err := c.server(m, m.RevocationAuthMethods, m.RevocationAuthAlgorithms)
+	other, err := c.server(m, methods, algorithms)
 	if err != nil {
 		return server
 	}

@@ -25,7 +25,7 @@ var (
 // values that were sent are cut out of the server's words. Use errors.Is with ErrLoginRequired,
 // ErrClosed, ErrOtherSubject, context.Canceled or a store's errors to branch.
 type Error struct {
-	// Op is what was being done: "adopt", "claims", "close", "discover", "end session", "list", "login",
+	// Op is what was being done: "adopt", "claims", "close", "discover", "end session", "introspect", "list", "login",
 	// "logout", "prove", "renew", "save", "status", "step up", "userinfo".
 	Op string
 	// Issuer is the issuer, or the token endpoint where no issuer is known.

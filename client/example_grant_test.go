@@ -63,6 +63,30 @@ func ExampleKey() {
 	// <nil>
 }
 
+func ExampleClientCredentials() {
+	ctx := context.Background()
+	server := tokenEndpoint("grant_type", "scope", "audience")
+	defer server.Close()
+	c, err := client.New(client.Config{
+		Endpoint:     oauth2.Endpoint{TokenURL: server.URL},
+		ClientID:     "my-service",
+		ClientSecret: "secret",
+		Scopes:       []string{"read"},
+		Grant:        client.ClientCredentials{Params: url.Values{"audience": {"https://api.example.com"}}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close(ctx)
+	_, err = c.Session("").Token(ctx)
+	fmt.Println(err)
+	// Output:
+	// grant_type: client_credentials
+	// scope: read
+	// audience: https://api.example.com
+	// <nil>
+}
+
 // A client that shows a certificate, to which the server binds the tokens.
 func ExampleConfig_clientCertificate() {
 	open := func() (*http.Client, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"testing"
 
@@ -107,4 +108,47 @@ func ExampleSession_EndSessionURL() {
 	err := alice.Claims(context.Background(), new(any))
 	fmt.Println(err)
 	// Output: <nil>
+}
+
+// The server ends the grant, and the store forgets it, even if the server cannot be asked.
+func ExampleSession_Logout() {
+	alice, end := newAlice()
+	defer end()
+	err := alice.Logout(context.Background())
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		fmt.Println("logged out; the server cannot revoke, tokens end by themselves")
+	case err != nil:
+		fmt.Println("logged out, but the server may not know:", err)
+	}
+	_, err = alice.Token(context.Background())
+	fmt.Println(errors.Is(err, client.ErrLoginRequired))
+	// Output: true
+}
+
+// What does the server make of the token that the session has?
+func ExampleSession_Introspect() {
+	ctx := context.Background()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/.well-known/oauth-authorization-server":
+			fmt.Fprintf(w, `{"issuer":"http://%[1]s","token_endpoint":"http://%[1]s/token","introspection_endpoint":"http://%[1]s/introspect"}`, r.Host)
+		case "/token":
+			fmt.Fprint(w, `{"access_token":"access","token_type":"Bearer","expires_in":3600}`)
+		case "/introspect":
+			fmt.Fprint(w, `{"active":true,"scope":"read","client_id":"my-service"}`)
+		}
+	}))
+	defer server.Close()
+	c, err := client.New(client.Config{Issuer: server.URL, ClientID: "my-service", ClientSecret: "secret", Grant: client.ClientCredentials{}})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close(ctx)
+	var token struct {
+		Scope string `json:"scope"`
+	}
+	active, err := c.Session("").Introspect(ctx, &token)
+	fmt.Println(active, token.Scope, err)
+	// Output: true read <nil>
 }

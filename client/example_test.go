@@ -42,6 +42,35 @@ func Example() {
 	// Output: true
 }
 
+// The issuer is all that has to be known of a server: its metadata says where its endpoints are, how clients authenticate
+// and what else it can do.
+func ExampleConfig_issuer() {
+	ctx := context.Background()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/.well-known/oauth-authorization-server":
+			_ = json.NewEncoder(w).Encode(map[string]any{
+				"issuer": "http://" + r.Host, "token_endpoint": "http://" + r.Host + "/v2/token",
+				"token_endpoint_auth_methods_supported": []string{"client_secret_post"},
+			})
+		case "/v2/token":
+			fmt.Println("authenticated in the form:", r.PostFormValue("client_secret") != "")
+			_ = json.NewEncoder(w).Encode(map[string]any{"access_token": "access", "token_type": "Bearer", "expires_in": 3600})
+		}
+	}))
+	defer server.Close()
+	c, err := client.New(client.Config{Issuer: server.URL, ClientID: "my-service", ClientSecret: "secret", Grant: client.ClientCredentials{}})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close(ctx)
+	_, err = c.Session("").Token(ctx)
+	fmt.Println(err)
+	// Output:
+	// authenticated in the form: true
+	// <nil>
+}
+
 func ExampleSession_Login() {
 	ctx := context.Background()
 	login := func(alice *client.Session) error {

@@ -84,7 +84,9 @@ func TestOpenIDDocumentThatDoesNotCount(t *testing.T) {
 			p.split(func(m map[string]any) { m["userinfo_endpoint"] = "http://as.test/me" })
 		},
 		"without them": func(p *provider) {
-			p.split(func(m map[string]any) { maps.DeleteFunc(m, func(name string, _ any) bool { return p.metadata[name] == nil }) })
+			p.split(func(m map[string]any) {
+				maps.DeleteFunc(m, func(name string, _ any) bool { return p.metadata[name] == nil })
+			})
 		},
 		"none": func(p *provider) { p.split(nil); p.openID = nil },
 	} {

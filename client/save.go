@@ -167,7 +167,7 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 	if metadata.RevocationEndpoint == "" {
 		return fmt.Errorf("the server has no revocation endpoint: %w", errors.ErrUnsupported)
 	}
-	server = c.forRevocation(server, metadata)
+	server = c.at(server, metadata, metadata.RevocationAuthMethods, metadata.RevocationAuthAlgorithms)
 	if r, err = c.profile.revoked(r, c.serverTime(c.machine.Now().Wall)); err != nil {
 		return err
 	}

@@ -1052,6 +1052,21 @@ func openIDConnect(t *testing.T, seen sight) {
 				x.err("UserInfo", err)
 			}
 		}
+		for _, answer := range []string{"%[1]s", `{"active":"%[1]s"}`, `{"active":true,"n":"%[1]s"}`, `{"error":"%[1]s","error_description":"%[2]s"}`} {
+			address := x.as.Handle("https://introspect.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_ = r.ParseForm()
+				_, secret, _ := r.BasicAuth()
+				fmt.Fprintf(w, answer, r.PostForm.Get("token"), secret)
+			}))
+			x.as.Change(func() { x.as.Policy.Metadata["introspection_endpoint"] = address })
+			time.Sleep(2 * time.Hour)
+			var into struct {
+				N int `json:"n"`
+			}
+			_, err := x.session.Introspect(t.Context(), &into)
+			require.Error(t, err)
+			x.err("Introspect", err)
+		}
 		x.as.Change(func() { api.RejectAll = true; api.Challenge = secretOfClient })
 		err = x.session.UserInfo(t.Context(), new(any))
 		require.Error(t, err)

@@ -25,6 +25,9 @@ type Metadata struct {
 	TokenEndpointAuthAlgorithms []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	RevocationAuthMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
 	RevocationAuthAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionEndpoint       string   `json:"introspection_endpoint"`
+	IntrospectionAuthMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionAuthAlgorithms []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
 	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
 	DPoPSigningAlgs             []string `json:"dpop_signing_alg_values_supported"`
 	AuthorizationResponseIss    bool     `json:"authorization_response_iss_parameter_supported"`
@@ -59,6 +62,7 @@ type Aliases struct {
 	TokenEndpoint               string `json:"token_endpoint"`
 	DeviceAuthorizationEndpoint string `json:"device_authorization_endpoint"`
 	RevocationEndpoint          string `json:"revocation_endpoint"`
+	IntrospectionEndpoint       string `json:"introspection_endpoint"`
 	PushEndpoint                string `json:"pushed_authorization_request_endpoint"`
 	UserInfoEndpoint            string `json:"userinfo_endpoint"`
 }
@@ -69,6 +73,7 @@ func (m *Metadata) WithAliases() *Metadata {
 	moved.TokenEndpoint = cmp.Or(m.MTLS.TokenEndpoint, m.TokenEndpoint)
 	moved.DeviceAuthorizationEndpoint = cmp.Or(m.MTLS.DeviceAuthorizationEndpoint, m.DeviceAuthorizationEndpoint)
 	moved.RevocationEndpoint = cmp.Or(m.MTLS.RevocationEndpoint, m.RevocationEndpoint)
+	moved.IntrospectionEndpoint = cmp.Or(m.MTLS.IntrospectionEndpoint, m.IntrospectionEndpoint)
 	moved.PushEndpoint = cmp.Or(m.MTLS.PushEndpoint, m.PushEndpoint)
 	moved.UserInfoEndpoint = cmp.Or(m.MTLS.UserInfoEndpoint, m.UserInfoEndpoint)
 	return &moved
@@ -218,6 +223,7 @@ func (m *Metadata) check(issuer string, u *url.URL) error {
 		{"token_endpoint", m.TokenEndpoint},
 		{"device_authorization_endpoint", m.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint", m.RevocationEndpoint},
+		{"introspection_endpoint", m.IntrospectionEndpoint},
 		{"pushed_authorization_request_endpoint", m.PushEndpoint},
 		{"registration_endpoint", m.RegistrationEndpoint},
 		{"jwks_uri", m.KeysURI},
@@ -226,6 +232,7 @@ func (m *Metadata) check(issuer string, u *url.URL) error {
 		{"token_endpoint alias for mutual TLS", m.MTLS.TokenEndpoint},
 		{"device_authorization_endpoint alias for mutual TLS", m.MTLS.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint alias for mutual TLS", m.MTLS.RevocationEndpoint},
+		{"introspection_endpoint alias for mutual TLS", m.MTLS.IntrospectionEndpoint},
 		{"pushed_authorization_request_endpoint alias for mutual TLS", m.MTLS.PushEndpoint},
 		{"userinfo_endpoint alias for mutual TLS", m.MTLS.UserInfoEndpoint},
 	} {
