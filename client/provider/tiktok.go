@@ -18,9 +18,6 @@ var TikTok = &Provider{
 		ScopeSeparator: ",",
 		NoPKCE:         true,
 	},
-	Answer: Answer{
-		Members:        map[string]string{"refresh_token_expires_in": "refresh_expires_in"},
-		ScopeSeparator: ",",
-	},
-	API: API{Hosts: []string{"open.tiktokapis.com"}},
+	Answer: Answer{ScopeSeparator: ","},
+	API:    API{Hosts: []string{"open.tiktokapis.com"}},
 }
