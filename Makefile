@@ -76,6 +76,13 @@ soak-simulation: ## as many new histories as fit into SECONDS (600), on every pr
 mutants: ## break the engine on purpose, in one way after the other, and see whether the simulation notices
 	go run ./internal/mutants
 
+.PHONY: fuzz
+fuzz: ## every fuzzer of every module in turn, SECONDS (30) each; what one finds becomes a seed file beside it
+	$(call part,fuzz,failed=0; for folder in $$(grep -rl '^func Fuzz' --include='*_test.go' --exclude-dir=node_modules . | xargs -n1 dirname | sort -u); do \
+		names=$$(go test -C "$$folder" -list '^Fuzz') || { echo "$$names"; failed=1; continue; }; \
+		for name in $$(grep '^Fuzz' <<<"$$names" || true); do echo "--- $$folder $$name"; \
+			go test -C "$$folder" -run '^$$' -fuzz "^$$name\$$" -fuzztime "$(or $(SECONDS),30)s" || failed=1; done; done; exit $$failed)
+
 .PHONY: soak-processes
 soak-processes: provision ## the eight processes of internal/e2e/fleet for a minute a cell, and those of replicas for five
 	EVERGRANT_E2E=1 EVERGRANT_SOAK=60 go test -C internal/e2e -race -v -timeout=30m -run '^TestFleet$$' ./fleet

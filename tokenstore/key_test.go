@@ -1,6 +1,7 @@
 package tokenstore_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,5 +43,26 @@ func FuzzKey(f *testing.F) {
 		gotIssuer, gotClient, gotSession, err := tokenstore.SplitKey(tokenstore.Key(issuer, client, session))
 		require.NoError(t, err)
 		require.Equal(t, []string{issuer, client, session}, []string{gotIssuer, gotClient, gotSession})
+	})
+}
+
+// FuzzSplitKey takes any key apart, as a store's listing may hold any: what it gives is a key again, and of the same session.
+func FuzzSplitKey(f *testing.F) {
+	for _, key := range []string{
+		"https:%2F%2Fop.example%2Fx/cli/me", "//", "i/c/%FF%00", "a/b/%zz", "a/b%2/c", "a/b/c/d", "%2e%2e/%2F/..", "https://op.example/cli/me", "é/\x00/\xff",
+	} {
+		f.Add(key)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		issuer, client, session, err := tokenstore.SplitKey(key)
+		if err != nil {
+			require.Empty(t, issuer+client+session)
+			return
+		}
+		again := tokenstore.Key(issuer, client, session)
+		gotIssuer, gotClient, gotSession, err := tokenstore.SplitKey(again)
+		require.NoError(t, err)
+		require.Equal(t, []string{issuer, client, session}, []string{gotIssuer, gotClient, gotSession})
+		require.Equal(t, 2, strings.Count(again, "/"))
 	})
 }

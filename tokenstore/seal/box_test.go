@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -255,17 +257,36 @@ func TestKeyIsNotShown(t *testing.T) {
 	requireShowsNot(t, string(first[:9]), key, b, *b, struct{ b *seal.Box }{b}, struct{ k seal.KeySource }{key})
 }
 
+// FuzzOpen opens and reseals what somebody has put in a sealed value's place: nothing but what was sealed opens, and what
+// another program version has sealed does so for ever.
 func FuzzOpen(f *testing.F) {
 	b, err := seal.NewBox(seal.RawKey(first))
 	require.NoError(f, err)
-	data, err := b.Seal(f.Context(), []byte("v"), "k")
+	recorded, err := os.ReadFile("testdata/sealed/v1")
 	require.NoError(f, err)
-	f.Add(data)
-	f.Add(data[:len(data)-1])
-	f.Add([]byte{1})
+	value, err := b.Open(f.Context(), recorded, "k")
+	require.NoError(f, err)
+	require.Equal(f, "v", string(value))
+	files, err := filepath.Glob("testdata/sealed/*")
+	require.NoError(f, err)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	f.Add(recorded[:len(recorded)-1])
+	f.Add(append(bytes.Clone(recorded), 0))
 	f.Fuzz(func(t *testing.T, other []byte) {
-		if _, err := b.Open(t.Context(), other, "k"); err == nil && !bytes.Equal(other, data) {
-			t.Error("something else opened")
+		value, err := b.Open(t.Context(), other, "k")
+		require.Equal(t, bytes.Equal(other, recorded), err == nil)
+		if err != nil {
+			require.Nil(t, value)
+			require.Less(t, len(err.Error()), 200)
+			_, changed, err := b.Reseal(t.Context(), other, "k")
+			require.Error(t, err)
+			require.False(t, changed)
 		}
+		_, err = b.Open(t.Context(), other, "another key")
+		require.Error(t, err)
 	})
 }
