@@ -32,6 +32,10 @@ const (
 	Web      = "web"    // Secret by client_secret_basic: code, refresh, client credentials, revocation
 	Keyed    = "keyed"  // private_key_jwt by the key of Start: client credentials
 	Secret   = "a-secret-of-the-web-client"
+	// Raw has RawSecret by client_secret_basic: client credentials. Here that means the id and the secret as they are, where RFC 6749
+	// §2.3.1 has them form-encoded.
+	Raw       = "raw"
+	RawSecret = "50%+ a/secret=raw"
 	Callback = "http://127.0.0.1/callback"
 	Scope    = "read"                    // beside openid
 	Resource = "https://api.example.com" // that tokens can be asked for (RFC 8707)
@@ -210,6 +214,7 @@ func (p *Provider) setUp(key crypto.PublicKey) {
 		{"client", registration(Native, "none", false, "code", "refresh_token", "device_authorization")},
 		{"client", with(registration(Web, "client_secret_basic", true, "code", "refresh_token", "client_credentials"),
 			"client_secret", Secret)},
+		{"client", with(registration(Raw, "client_secret_basic", true, "client_credentials"), "client_secret", RawSecret)},
 		{"client", with(registration(Keyed, "private_key_jwt", true, "client_credentials"),
 			"jwks", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key, KeyID: "key 1", Use: "sig", Algorithm: "ES256"}}})},
 	} {

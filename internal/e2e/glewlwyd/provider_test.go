@@ -1,6 +1,7 @@
 package glewlwyd_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
 
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/client/provider"
 	"github.com/evergrant/evergrant/internal/e2e/glewlwyd"
 )
 
@@ -69,6 +72,45 @@ func TestWhatSetsItApart(t *testing.T) {
 	require.True(t, ok, "%v", err)
 	require.Equal(t, http.StatusBadRequest, refusal.Response.StatusCode)
 	require.Empty(t, refusal.Body)
+}
+
+// TestProfile: what sets its client authentication apart is said by a profile that a program writes.
+func TestProfile(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	p := glewlwyd.Start(t, key.Public())
+	secret := client.Config{ClientID: glewlwyd.Raw, ClientSecret: glewlwyd.RawSecret}
+	assertion := client.Config{ClientID: glewlwyd.Keyed, ClientKey: &client.Key{Signer: key, ID: "key 1"}}
+	for name, row := range map[string]struct {
+		config  client.Config
+		profile *provider.Provider
+		works   bool
+	}{
+		"Basic, form-encoded":                 {secret, nil, false},
+		"Basic, as it is":                     {secret, &provider.Provider{RawBasic: true}, true},
+		"an assertion for the issuer":         {assertion, nil, false},
+		"an assertion for the token endpoint": {assertion, &provider.Provider{AssertionForEndpoint: true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row.config.Issuer, row.config.Provider, row.config.Scopes = p.Issuer, row.profile, []string{glewlwyd.Scope}
+			row.config.Grant = client.ClientCredentials{}
+			c, err := client.New(row.config)
+			require.NoError(t, err)
+			ctx := t.Context()
+			t.Cleanup(func() { _ = c.Close(ctx) }) // gives up what is still tried
+			if !row.works { // it answers an empty 403, which is tried again as a proxy's would be
+				var cancel func()
+				ctx, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
+				defer cancel()
+			}
+			token, err := c.Session("").Token(ctx)
+			require.Equal(t, row.works, err == nil, "%v", err)
+			if row.works {
+				require.NotEmpty(t, token.AccessToken)
+			}
+		})
+	}
 }
 
 // TestWhomAssertionsAreFor: the token endpoint, as OpenID Connect Core says (section 9), and not the issuer.

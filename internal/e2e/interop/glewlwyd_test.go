@@ -1,16 +1,15 @@
 package interop_test
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/client/provider"
 	"github.com/evergrant/evergrant/internal/e2e/glewlwyd"
 )
 
@@ -29,6 +28,7 @@ func startGlewlwyd(t *testing.T) *server {
 			daemon: needsNobody(base(glewlwyd.Web, glewlwyd.Secret, glewlwyd.Scope)),
 			keyed: with(needsNobody(base(glewlwyd.Keyed, "", glewlwyd.Scope)), func(c *client.Config) {
 				c.ClientKey = &client.Key{Signer: key, ID: "key 1"}
+				c.Provider = &provider.Provider{AssertionForEndpoint: true}
 			}),
 		},
 		api:      p.UserInfo(),
@@ -60,13 +60,10 @@ func startGlewlwyd(t *testing.T) *server {
 			},
 			keyJWT: func(t *testing.T, s *server) verdict {
 				session, w := s.open(t, keyed)
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				defer cancel()
-				_, err := session.Token(ctx)
-				require.Error(t, err)
-				require.Equal(t, http.StatusForbidden, w.of("client_credentials")[0].status)
-				return verdict{broken, "it wants the token endpoint for the audience of an assertion; the client's are for the " +
-					"issuer, as RFC 7523 has it after its revision. It answers an empty 403, which is tried again as a proxy's would be"}
+				require.NotEqual(t, current(t, session).AccessToken, renew(t, session).AccessToken)
+				require.True(t, w.of("client_credentials")[0].form.Has("client_assertion"))
+				return pass("with `Provider.AssertionForEndpoint`: it wants the token endpoint for the audience of an assertion; without, the " +
+					"client's are for the issuer, as RFC 7523 has it after its revision")
 			},
 			mutualTLS: lacksCertificates,
 			resources: func(t *testing.T, s *server) verdict {
