@@ -42,8 +42,8 @@
 // once more. Flows ask for more by their Scopes. The new grant takes the place of the old one when it is saved; until then, and
 // where it fails, requests go on with the old one.
 //
-// A renewal has its own deadlines: 30 seconds for the token endpoint, 2 minutes with all waiting for
-// other processes. A caller's context ends that caller's wait and nothing else.
+// A renewal has its own deadlines: 30 seconds for the server's metadata, where that is to be fetched, 30 seconds for the token
+// endpoint, 2 minutes with all waiting for other processes. A caller's context ends that caller's wait and nothing else.
 //
 // # Concurrency
 //

@@ -13,6 +13,11 @@ import (
 // still holds, and after it has answered, whatever goes wrong at its endpoints.
 const metadataPause = time.Minute
 
+const (
+	discoveryLimit = 30 * time.Second // for all addresses of a document, in a renewal as anywhere else
+	refetchLimit   = 5 * time.Second  // where what it said before still holds
+)
+
 // document is what somebody says of himself, kept for as long as he says.
 type document[T any] struct {
 	flight chan struct{} // capacity 1: held by whoever asks
@@ -42,7 +47,13 @@ func (d *document[T]) get(ctx context.Context, c *Client, fetch func(context.Con
 	if now, err := d.failure(); now != failures {
 		return nil, err
 	}
-	found, life, err := fetch(ctx)
+	limit := discoveryLimit
+	if known != nil {
+		limit = refetchLimit
+	}
+	within, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	found, life, err := fetch(within)
 	if err != nil {
 		err = c.fail("discover", "", err)
 	}

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ type publisher struct {
 	failing  bool           // the document cannot be had; guarded by mu
 	gone     bool           // nothing is at the token endpoint of before; guarded by mu
 	slow     time.Duration  // guarded by mu
+	hanging  bool           // no document comes; guarded by mu
+	away     bool           // the host of the token endpoint of before cannot be reached; guarded by mu
 	asked    int            // guarded by mu
 	posts    []string       // guarded by mu
 }
@@ -42,6 +45,13 @@ func (r *publisher) RoundTrip(req *http.Request) (*http.Response, error) {
 	slow := r.slow
 	r.mu.Unlock()
 	time.Sleep(slow)
+	if req.Method == http.MethodPost && req.URL.Host == "as.test" && r.isAway() {
+		return nil, errReset // before anything is sent
+	}
+	if req.Method == http.MethodGet && r.isHanging() {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}
 	if req.Body != nil {
 		if _, err := io.Copy(io.Discard, req.Body); err != nil {
 			return nil, err
@@ -71,6 +81,18 @@ func (r *publisher) change(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f()
+}
+
+func (r *publisher) isAway() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.away
+}
+
+func (r *publisher) isHanging() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hanging
 }
 
 func (r *publisher) count() int {
@@ -127,6 +149,36 @@ func TestR8414_3_2_2(t *testing.T) {
 			time.Sleep(time.Minute)
 			require.NoError(t, renew())
 			require.Equal(t, "https://as.test/moved", r.posts[len(r.posts)-1])
+		})
+	})
+	t.Run("asked for again when the host of an endpoint cannot be reached", func(t *testing.T) {
+		renewing(t, func(t *testing.T, r *publisher, renew func() error) {
+			require.NoError(t, renew())
+			time.Sleep(2 * time.Minute)
+			r.change(func() { r.away, r.document["token_endpoint"] = true, "https://elsewhere.test/token" })
+			require.ErrorIs(t, renew(), errReset)
+			time.Sleep(time.Minute)
+			require.NoError(t, renew())
+			require.Equal(t, []string{"https://as.test/token", "https://elsewhere.test/token"}, r.posts)
+			require.Equal(t, 2, r.count())
+		})
+	})
+	t.Run("nor is an issuer that does not answer waited for without end", func(t *testing.T) {
+		renewing(t, func(t *testing.T, r *publisher, renew func() error) {
+			r.change(func() { r.hanging = true })
+			began := time.Now()
+			require.ErrorIs(t, renew(), context.DeadlineExceeded)
+			require.Equal(t, 30*time.Second, time.Since(began))
+			require.Empty(t, r.posts)
+
+			r.change(func() { r.hanging = false })
+			time.Sleep(time.Minute)
+			require.NoError(t, renew())
+			time.Sleep(2 * time.Hour)
+			r.change(func() { r.hanging = true })
+			began = time.Now()
+			require.NoError(t, renew(), "what was known holds")
+			require.Equal(t, 5*time.Second, time.Since(began))
 		})
 	})
 	t.Run("asked for again when an endpoint is gone", func(t *testing.T) {
