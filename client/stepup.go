@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"net/url"
@@ -12,7 +13,6 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/transport"
 )
 
@@ -44,13 +44,16 @@ const (
 
 // steps is what an account knows of its step-ups. Its fields are guarded by the account's mu.
 type steps struct {
-	now   *step            // the one under way; nil: none is
-	tried map[string]tried // by need
+	now   *step          // the one under way; nil: none is
+	tried map[need]tried // by need
 }
+
+// need is the sum of what a step-up is to bring: of fixed length, however long the challenge is.
+type need [sha256.Size]byte
 
 // step is one call of Config.StepUp and those who wait for it. better is immutable once done is closed.
 type step struct {
-	need   string
+	need   need
 	done   chan struct{}
 	better bool // another token than before is to be had
 }
@@ -75,9 +78,12 @@ func (s *Session) StepUp(ctx context.Context, t *oauth2.Token, asked transport.C
 	if s.client.config.StepUp == nil || ctx.Value(inStepUp{}) == s.account {
 		return nil, nil
 	}
-	need, ok := s.needOf(asked)
+	if t == nil {
+		t = new(oauth2.Token)
+	}
+	wanted, ok := s.needOf(asked)
 	for ok {
-		f := s.joinStep(ctx, need, t)
+		f := s.joinStep(ctx, wanted, t)
 		if f == nil {
 			break
 		}
@@ -86,7 +92,7 @@ func (s *Session) StepUp(ctx context.Context, t *oauth2.Token, asked transport.C
 		case <-ctx.Done():
 			return nil, s.client.fail("step up", s.key, ended(ctx))
 		}
-		if f.need != s.nameOf(need) {
+		if f.need != s.nameOf(wanted) {
 			continue // it was another's turn
 		}
 		if !f.better {
@@ -124,35 +130,34 @@ func (s *Session) needOf(asked transport.Challenge) (StepUp, bool) {
 }
 
 // nameOf is what two needs have in common for which one step-up will do.
-func (s *Session) nameOf(need StepUp) string {
-	scopes := slices.Sorted(slices.Values(need.Challenge.Scopes()))
-	return strings.Join([]string{s.resource, need.Challenge.Code(), strings.Join(slices.Compact(scopes), " "), need.Params.Encode()}, "\n")
+func (s *Session) nameOf(u StepUp) need {
+	scopes := slices.Sorted(slices.Values(u.Challenge.Scopes()))
+	parts := []string{s.resource, u.Challenge.Code(), strings.Join(slices.Compact(scopes), " "), u.Params.Encode()}
+	return sha256.Sum256([]byte(strings.Join(parts, "\n")))
 }
 
 // joinStep returns the step-up to wait for, of whatever need; nil: there will be none.
-func (s *Session) joinStep(ctx context.Context, need StepUp, t *oauth2.Token) *step {
+func (s *Session) joinStep(ctx context.Context, wanted StepUp, t *oauth2.Token) *step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.steps == nil {
-		s.steps = &steps{tried: make(map[string]tried)}
+		s.steps = &steps{tried: make(map[need]tried)}
 	}
 	if s.steps.now != nil {
 		return s.steps.now
 	}
-	f := &step{need: s.nameOf(need), done: make(chan struct{})}
+	f := &step{need: s.nameOf(wanted), done: make(chan struct{})}
 	begun := s.client.machine.Now().Mono
-	if last, known := s.steps.tried[f.need]; known && begun < last.until {
-		if current := s.current.Load(); last.better && (current == nil || current.token.AccessToken != t.AccessToken) {
+	last, known := s.steps.tried[f.need]
+	quiet := known && begun < last.until || !known && !s.steps.hasRoom(begun)
+	if quiet && last.better {
+		if current := s.current.Load(); current == nil || current.token.AccessToken != t.AccessToken {
 			f.better = true
 			close(f.done)
 			return f
 		}
 		last.futile = true
 		s.steps.tried[f.need] = last
-		return nil
-	}
-	if !s.steps.hasRoom(begun) {
-		return nil
 	}
 	task := s.client.tasks.begin(fmt.Sprintf("a step-up of session %q", s.key))
 	if task == nil {
@@ -161,8 +166,14 @@ func (s *Session) joinStep(ctx context.Context, need StepUp, t *oauth2.Token) *s
 	s.steps.now = f
 	go func() {
 		defer s.client.tasks.end(task)
-		called, err := s.step(ctx, need, t)
-		s.landStep(f, begun, called, err)
+		better, err := s.hasSteppedUp(ctx, &wanted, t)
+		if better || quiet || err != nil {
+			s.landStep(f, better)
+			return
+		}
+		err = s.callStepUp(ctx, wanted)
+		s.rememberStep(f, begun, err)
+		s.landStep(f, err == nil)
 	}()
 	return f
 }
@@ -171,16 +182,15 @@ func (s *Session) joinStep(ctx context.Context, need StepUp, t *oauth2.Token) *s
 // person all the time.
 func (s *steps) hasRoom(now time.Duration) bool {
 	if len(s.tried) >= stepUpsMost {
-		maps.DeleteFunc(s.tried, func(_ string, t tried) bool { return t.until <= now })
+		maps.DeleteFunc(s.tried, func(_ need, t tried) bool { return t.until <= now })
 	}
 	return len(s.tried) < stepUpsMost
 }
 
-// step calls Config.StepUp, unless the store holds what is needed already: somebody has logged in since t was given out.
-func (s *Session) step(ctx context.Context, need StepUp, t *oauth2.Token) (called bool, err error) {
-	ctx, cancel := s.client.whileOpen(context.WithoutCancel(ctx))
-	defer cancel()
-	ctx, cancel = context.WithTimeoutCause(ctx, stepUpLimit, fmt.Errorf("Config.StepUp has not returned within %v", stepUpLimit))
+// hasSteppedUp reports whether the store holds what is wanted already: somebody has logged in since t was given out, in this
+// process or in another one. It adds to wanted what was granted.
+func (s *Session) hasSteppedUp(ctx context.Context, wanted *StepUp, t *oauth2.Token) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
 	st, err := s.load(ctx)
 	if err != nil {
@@ -189,42 +199,49 @@ func (s *Session) step(ctx context.Context, need StepUp, t *oauth2.Token) (calle
 	if st.record == nil {
 		return false, &loginRequired{cause: causeAbsent}
 	}
-	if s.hasSteppedUp(st.record, need, t) {
-		return false, nil
-	}
-	need.Scopes = union(s.client.config.Scopes, st.record.Scopes, need.Challenge.Scopes())
-	return true, s.client.config.StepUp(context.WithValue(ctx, inStepUp{}, s.account), s, need)
-}
-
-// hasSteppedUp reports whether r, of the store, answers a need that has come of t.
-func (s *Session) hasSteppedUp(r *record.Record, need StepUp, t *oauth2.Token) bool {
 	current := s.current.Load()
-	if current == nil || current.grant != r.Grant {
-		return true // another login than that of t, as far as is known
+	if current == nil || current.grant != st.record.Grant {
+		return true, nil // another login than that of t, as far as is known
 	}
-	scopes := need.Challenge.Scopes()
-	isMissing := func(scope string) bool { return !slices.Contains(r.Scopes, scope) }
-	return current.token.AccessToken != t.AccessToken && len(scopes) > 0 && len(need.Params) == 0 && !slices.ContainsFunc(scopes, isMissing)
+	scopes := wanted.Challenge.Scopes()
+	wanted.Scopes = union(s.client.config.Scopes, st.record.Scopes, scopes)
+	isMissing := func(scope string) bool { return !slices.Contains(st.record.Scopes, scope) }
+	isOld := current.token.AccessToken != t.AccessToken
+	return isOld && len(scopes) > 0 && len(wanted.Params) == 0 && !slices.ContainsFunc(scopes, isMissing), nil
 }
 
-// landStep ends a step-up and remembers how, so that nobody is troubled again for the same at once.
-func (s *Session) landStep(f *step, begun time.Duration, called bool, err error) {
+// callStepUp calls Config.StepUp.
+func (s *Session) callStepUp(ctx context.Context, wanted StepUp) error {
+	ctx, cancel := s.client.whileOpen(context.WithValue(context.WithoutCancel(ctx), inStepUp{}, s.account))
+	defer cancel()
+	ctx, cancel = context.WithTimeoutCause(ctx, stepUpLimit, fmt.Errorf("Config.StepUp has not returned within %v", stepUpLimit))
+	defer cancel()
+	return s.client.config.StepUp(ctx, s, wanted)
+}
+
+// rememberStep remembers how a call of Config.StepUp has ended, so that nobody is troubled again for the same at once, and
+// tells it.
+func (s *Session) rememberStep(f *step, begun time.Duration, err error) {
+	now := s.client.machine.Now().Mono
+	e := Event{Kind: "step-up", Reason: "a resource server wants more than the grant gives", Duration: now - begun}
+	if err != nil {
+		e.Err = s.client.fail("step up", s.key, err)
+	}
+	s.happened(e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.better = err == nil
-	if s.steps.now = nil; called {
-		inARow := 1
-		if last := s.steps.tried[f.need]; last.inARow > 0 && (last.futile || !last.better) && begun < last.until+stepUpPauseMost {
-			inARow += last.inARow
-		}
-		now := s.client.machine.Now().Mono
-		s.steps.tried[f.need] = tried{until: now + min(stepUpPause<<min(inARow-1, 10), stepUpPauseMost), better: f.better, inARow: inARow}
-		e := Event{Kind: "step-up", Reason: "a resource server wants more than the grant gives", Duration: now - begun}
-		if err != nil {
-			e.Err = s.client.fail("step up", s.key, err)
-		}
-		s.happened(e)
+	inARow := 1
+	if last := s.steps.tried[f.need]; last.inARow > 0 && (last.futile || !last.better) && begun < last.until+stepUpPauseMost {
+		inARow += last.inARow
 	}
+	s.steps.tried[f.need] = tried{until: now + min(stepUpPause<<min(inARow-1, 10), stepUpPauseMost), better: err == nil, inARow: inARow}
+}
+
+// landStep ends a step-up.
+func (s *Session) landStep(f *step, better bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.better, s.steps.now = better, nil
 	close(f.done)
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/clienttest"
 	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/transport"
 )
 
 // A person who is to authenticate better, and does not, keeps the grant that there is: nothing is revoked beside it.
@@ -473,6 +474,55 @@ func TestStepUpThatWasMadeElsewhere(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who has refused here, and has agreed in another process, is not kept waiting for the pause.
+func TestStepUpThatWasMadeElsewhereAfterARefusal(t *testing.T) {
+	climbing(t, func(t *testing.T, c *climb) {
+		c.wants("write")
+		c.agree = func(context.Context, *client.Session, client.StepUp) error { return errors.New("no") }
+		require.Equal(t, http.StatusForbidden, c.get())
+		require.NoError(t, c.login(t.Context(), c.open("alice", false), client.StepUp{Scopes: []string{"write"}}))
+		require.Equal(t, http.StatusOK, c.get())
+		require.Len(t, c.asked(), 1)
+	})
+}
+
+// A login in this process is a new start.
+func TestStepUpAfterALogin(t *testing.T) {
+	climbing(t, func(t *testing.T, c *climb) {
+		c.wants("write")
+		c.agree = func(context.Context, *client.Session, client.StepUp) error { return errors.New("no") }
+		require.Equal(t, http.StatusForbidden, c.get())
+		require.Equal(t, http.StatusForbidden, c.get())
+		require.Len(t, c.asked(), 1)
+		require.NoError(t, c.login(t.Context(), c.alice, client.StepUp{}))
+		c.agree = nil
+		require.Equal(t, http.StatusOK, c.get())
+		require.Len(t, c.asked(), 2)
+	})
+}
+
+// A program may ask by itself, with a challenge that came in another way.
+func TestStepUpByTheProgram(t *testing.T) {
+	climbing(t, func(t *testing.T, c *climb) {
+		wanted := transport.Challenge{Scheme: "Bearer", Params: map[string]string{"error": "insufficient_scope", "scope": "write"}}
+		old, err := c.alice.Token(t.Context())
+		require.NoError(t, err)
+		fresh, err := c.alice.StepUp(t.Context(), old, wanted)
+		require.NoError(t, err)
+		require.Equal(t, "openid read write", fresh.Extra("scope"))
+		late, err := c.alice.StepUp(t.Context(), old, wanted)
+		require.NoError(t, err)
+		require.Same(t, fresh, late, "it was brought already")
+		again, err := c.alice.StepUp(t.Context(), fresh, wanted)
+		require.NoError(t, err)
+		require.Nil(t, again)
+		none, err := c.alice.StepUp(t.Context(), nil, wanted)
+		require.NoError(t, err)
+		require.Same(t, fresh, none)
+		require.Len(t, c.asked(), 1)
+	})
 }
 
 // A hook may use the session itself, and one that was narrowed wants no more.
