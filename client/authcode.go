@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/internal/secret"
 )
 
@@ -50,9 +51,10 @@ type Pending struct {
 	// opened once, and within a minute or so: send the browser there at once.
 	URL string
 
-	session     string // the store key of the session that began it
-	issuer      string // that the request went to; empty: it is not known
-	resource    string // that tokens are asked for first (RFC 8707); empty: none in particular
+	session     string         // the store key of the session that began it
+	issuer      string         // that the request went to; empty: it is not known
+	client      *record.Client // that the grant is asked for; nil: that of the Config
+	resource    string         // that tokens are asked for first (RFC 8707); empty: none in particular
 	scopes      []string
 	state       secret.String
 	verifier    secret.String
@@ -125,6 +127,11 @@ func (p *Pending) answers(callback url.Values) bool {
 // redeem checks the authorization response (RFC 6749 §4.1.2, RFC 9207) and exchanges its code, once and
 // within spendLimit: whatever happens, a code is not sent again.
 func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (*loggedIn, error) {
+	ctx, cancel := context.WithTimeout(ctx, spendLimit)
+	defer cancel()
+	if err := s.client.findIssuer(ctx); err != nil {
+		return nil, err
+	}
 	if p == nil || p.session != s.storeKey() {
 		return nil, fmt.Errorf("%w: it was begun by another session, client or issuer", ErrPending)
 	}
@@ -132,9 +139,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if !p.answers(callback) {
 		return nil, fmt.Errorf("%w: its state differs", ErrPending)
 	}
-	ctx, cancel := context.WithTimeout(ctx, spendLimit)
-	defer cancel()
-	server, metadata, err := s.client.authServer(ctx, nil)
+	server, metadata, err := s.client.authServer(ctx, p.client)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +164,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 		"code_verifier": {p.verifier.Reveal()},
 	}
 	if p.resource != "" {
-		form.Set("resource", p.resource) // RFC 8707 §2.2
+		form.Set("resource", s.client.indicated(p.resource)) // RFC 8707 §2.2
 	}
 	s.client.profile.redeem(form)
 	answer, err := server.Token(ctx, metadata.TokenEndpoint, form, nil)
@@ -168,7 +173,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	}
 	s.client.profile.keep(answer, callback)
 	return &loggedIn{
-		answer: answer, sent: sent, scopes: p.scopes, resource: p.resource,
+		answer: answer, sent: sent, scopes: p.scopes, client: p.client, resource: p.resource,
 		nonce: p.nonce.Reveal(), asked: p.asked, replace: p.replace, binding: binding,
 	}, nil
 }
@@ -244,9 +249,10 @@ func printable(s string) string {
 type pendingText struct {
 	URL, Session, State, Verifier, Nonce, RedirectURL string
 	Replace                                           bool
-	Thumbprint, Key                                   string   `json:",omitempty"` // of DPoP
-	Issuer, Resource, Asked                           string   `json:",omitempty"`
-	Scopes                                            []string `json:",omitempty"`
+	Thumbprint, Key                                   string         `json:",omitempty"` // of DPoP
+	Issuer, Resource, Asked                           string         `json:",omitempty"`
+	Client                                            *record.Client `json:",omitempty"`
+	Scopes                                            []string       `json:",omitempty"`
 }
 
 // MarshalText implements encoding.TextMarshaler. The text is secret.
@@ -254,7 +260,7 @@ func (p Pending) MarshalText() ([]byte, error) {
 	data, err := json.Marshal(pendingText{
 		URL: p.URL, Session: p.session, State: p.state.Reveal(), Verifier: p.verifier.Reveal(), Nonce: p.nonce.Reveal(),
 		RedirectURL: p.redirectURL, Replace: p.replace, Thumbprint: p.thumbprint, Key: p.key.Reveal(),
-		Issuer: p.issuer, Resource: p.resource, Asked: p.asked, Scopes: p.scopes,
+		Issuer: p.issuer, Client: p.client, Resource: p.resource, Asked: p.asked, Scopes: p.scopes,
 	})
 	if err != nil {
 		return nil, err
@@ -275,7 +281,7 @@ func (p *Pending) UnmarshalText(text []byte) error {
 	*p = Pending{
 		URL: t.URL, session: t.Session, state: secret.New(t.State), verifier: secret.New(t.Verifier), nonce: secret.New(t.Nonce),
 		redirectURL: t.RedirectURL, replace: t.Replace, thumbprint: t.Thumbprint, key: secret.New(t.Key),
-		spent: new(atomic.Bool), issuer: t.Issuer, resource: t.Resource, asked: t.Asked, scopes: t.Scopes,
+		spent: new(atomic.Bool), issuer: t.Issuer, client: t.Client, resource: t.Resource, asked: t.Asked, scopes: t.Scopes,
 	}
 	return nil
 }

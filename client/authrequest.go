@@ -34,14 +34,18 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 	if err != nil {
 		return nil, err
 	}
-	server, metadata, err := s.client.authServer(ctx, nil)
+	metadata, err := s.client.metadata.get(ctx, s.client)
+	if err == nil {
+		err = s.client.canAsk(metadata)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := canAsk(metadata); err != nil {
+	scopes, err := wider(s.client.ownScopes(metadata), "AuthCode.Scopes", flow.Scopes)
+	if err != nil {
 		return nil, err
 	}
-	scopes, err := wider(s.client.config.Scopes, "AuthCode.Scopes", flow.Scopes)
+	server, who, err := s.client.identify(ctx, metadata, "authorization_code", redirectURL)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +54,7 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 		return nil, err
 	}
 	p := &Pending{
-		session: s.storeKey(), issuer: metadata.Issuer, resource: resource, scopes: scopes, redirectURL: redirectURL, replace: flow.Replace,
+		session: s.storeKey(), issuer: metadata.Issuer, client: who, resource: resource, scopes: scopes, redirectURL: redirectURL, replace: flow.Replace,
 		state: secret.New(rand.Text()), verifier: secret.New(oauth2.GenerateVerifier()), spent: new(atomic.Bool),
 	}
 	if slices.Contains(scopes, "openid") {
@@ -75,7 +79,7 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 // request adds to what the program asks for the parameters that make p's authorization request.
 func (s *Session) request(form url.Values, p *Pending) {
 	form.Set("response_type", "code")
-	form.Set("client_id", s.client.config.ClientID)
+	form.Set("client_id", s.client.clientID(p.client))
 	form.Set("redirect_uri", p.redirectURL)
 	form.Set("state", p.state.Reveal())
 	form.Set("code_challenge", oauth2.S256ChallengeFromVerifier(p.verifier.Reveal()))
@@ -87,8 +91,8 @@ func (s *Session) request(form url.Values, p *Pending) {
 	if p.thumbprint != "" {
 		form.Set("dpop_jkt", p.thumbprint) // binds the code, too (RFC 9449 §10)
 	}
-	if p.resource != "" && !slices.Contains(form["resource"], p.resource) {
-		form.Add("resource", p.resource) // RFC 8707 §2.1
+	if resource := s.client.indicated(p.resource); resource != "" && !slices.Contains(form["resource"], resource) {
+		form.Add("resource", resource) // RFC 8707 §2.1
 	}
 }
 
@@ -102,13 +106,16 @@ func wider(scopes []string, field string, more []string) ([]string, error) {
 	return union(scopes, more), nil
 }
 
-// canAsk reports why nobody can be asked at a server with this metadata.
-func canAsk(m *authserver.Metadata) error {
+// canAsk reports why nobody can be asked at a server with this metadata. Of one that only its resource vouches for, PKCE is
+// known to work by its own word alone.
+func (c *Client) canAsk(m *authserver.Metadata) error {
 	switch {
 	case m.AuthorizationEndpoint == "":
 		return &ConfigError{"Config.Endpoint.AuthURL", "is empty, and the server's metadata names no authorization endpoint"}
 	case m.PushRequired && m.PushEndpoint == "":
 		return errors.New("the server's metadata demands pushed authorization requests (RFC 9126) and names no endpoint for them; tell whoever runs it")
+	case c.protected != nil && len(m.CodeChallengeMethods) == 0:
+		return errors.New("the server's metadata does not say that it supports PKCE (code_challenge_methods_supported), without which a login can be stolen; tell whoever runs it")
 	case len(m.CodeChallengeMethods) > 0 && !slices.Contains(m.CodeChallengeMethods, "S256"):
 		// A code without a challenge that hides the verifier is whoever's that gets hold of the request (RFC 7636 §7.2).
 		return errors.New("the server's metadata offers PKCE (RFC 7636) without S256, and a weaker method is never used; tell whoever runs it")
@@ -119,7 +126,10 @@ func canAsk(m *authserver.Metadata) error {
 // wantsConsent reports whether the person has to be asked for consent, without which an OpenID provider gives no refresh
 // token (OpenID Connect Core §11). Without an issuer it is not known to be one, and the program's word alone counts.
 func (c *Client) wantsConsent(scopes []string, params url.Values) bool {
-	return c.config.Issuer != "" && !params.Has("prompt") && slices.Contains(scopes, "openid") && slices.Contains(scopes, "offline_access")
+	if params.Has("prompt") || !slices.Contains(scopes, "offline_access") {
+		return false
+	}
+	return c.protected != nil || c.config.Issuer != "" && slices.Contains(scopes, "openid")
 }
 
 // withQuery is endpoint with parameters added to its own query (RFC 6749 §3.1).
@@ -209,6 +219,9 @@ func (s *Session) target() (string, error) {
 	}
 	if reason := wrongResource(resource); reason != "" {
 		return "", &ConfigError{"Session.Resource", reason}
+	}
+	if only := s.client.config.Resource; only != "" && resource != only {
+		return "", &ConfigError{"Session.Resource", "is another than Config.Resource, and it is not known who guards it; make a Client for it"}
 	}
 	return resource, nil
 }

@@ -14,7 +14,7 @@ import (
 // Without an id token, as without the scope openid and with a Config.Grant, the error wraps ErrIDToken; without a
 // grant, ErrLoginRequired.
 func (s *Session) Claims(ctx context.Context, into any) error {
-	raw, err := s.idToken(ctx)
+	raw, _, err := s.idToken(ctx)
 	if err == nil {
 		err = decodeClaims(raw, into)
 	}
@@ -35,24 +35,24 @@ func decodeClaims(raw string, into any) error {
 	return nil
 }
 
-// idToken is the newest good id token of the grant.
-func (s *Session) idToken(ctx context.Context) (string, error) {
+// idToken is the newest good id token of the grant, and the client that it is for, which is known where there is none, too.
+func (s *Session) idToken(ctx context.Context) (raw, clientID string, err error) {
 	if s.client.tasks.isClosed() {
-		return "", ErrClosed
+		return "", "", ErrClosed
 	}
 	if s.client.config.Grant != nil {
-		return "", fmt.Errorf("%w: there is none, because nobody has logged in; Config.Grant needs no person", ErrIDToken)
+		return "", s.client.config.ClientID, fmt.Errorf("%w: there is none, because nobody has logged in; Config.Grant needs no person", ErrIDToken)
 	}
 	st, err := s.load(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if st.record == nil {
-		return "", &loginRequired{cause: causeAbsent}
+		return "", "", &loginRequired{cause: causeAbsent}
 	}
-	raw := s.newest(st.record).IDToken
+	raw, clientID = s.newest(st.record).IDToken, s.client.clientID(st.record.Client)
 	if raw == "" {
-		return "", fmt.Errorf("%w: there is none; add openid to Config.Scopes and log in again", ErrIDToken)
+		return "", clientID, fmt.Errorf("%w: there is none; add openid to Config.Scopes and log in again", ErrIDToken)
 	}
-	return raw, nil
+	return raw, clientID, nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,13 +44,15 @@ type Client struct {
 
 	thumbprint string // of Config.ClientCertificate; "": none
 
-	metadata metadataCache
-	keys     keyCache // that the issuer signs with
-	proofs   proofs
-	skew     atomic.Int64 // nanoseconds that the server's clock is ahead of ours
-	tasks    tasks
-	events   events
-	deaf     func() // has the store tell its notices to this Client no more
+	protected *protected    // of Config.Resource; nil: none
+	initial   secret.String // of Config.Registration
+	metadata  metadataCache
+	keys      keyCache // that the issuer signs with
+	proofs    proofs
+	skew      atomic.Int64 // nanoseconds that the server's clock is ahead of ours
+	tasks     tasks
+	events    events
+	deaf      func() // has the store tell its notices to this Client no more
 
 	mu       sync.Mutex
 	accounts map[string]weak.Pointer[account] // guarded by mu
@@ -61,6 +64,7 @@ func New(config Config) (*Client, error) {
 	if config.Grant != nil {
 		config.Grant = config.Grant.copied()
 	}
+	config.Resource = canonical(config.Resource)
 	known, err := config.applyProfile()
 	if err := errors.Join(err, config.validate()); err != nil {
 		return nil, err
@@ -94,6 +98,11 @@ func New(config Config) (*Client, error) {
 	c.config.TokenParams = cloned(config.TokenParams)
 	if c.store == nil {
 		c.store = tokenstore.NewMemory()
+	}
+	if config.Resource != "" {
+		if err := c.prepareResource(config); err != nil {
+			return nil, err
+		}
 	}
 	c.prepareDPoP(config.DPoP)
 	c.config.DPoP = nil
@@ -138,7 +147,7 @@ func (c *Client) Session(key string) *Session {
 		return &a.own
 	}
 	a := &account{client: c, key: key}
-	a.own.account = a
+	a.own.account, a.own.resource = a, c.config.Resource
 	c.accounts[key] = weak.Make(a)
 	runtime.AddCleanup(a, c.forget, key)
 	return &a.own
@@ -160,6 +169,10 @@ func (c *Client) Keys(ctx context.Context) iter.Seq2[string, error] {
 		lister, ok := c.store.(tokenstore.Lister)
 		if !ok {
 			yield("", c.fail("list", "", fmt.Errorf("a %T cannot list its keys: %w", c.store, errors.ErrUnsupported)))
+			return
+		}
+		if err := c.findIssuer(ctx); err != nil {
+			yield("", c.fail("list", "", err))
 			return
 		}
 		prefix := tokenstore.Key(c.issuer(), c.id, "")
@@ -206,8 +219,15 @@ func (c *Client) Close(ctx context.Context) error {
 	return c.fail("close", "", fmt.Errorf("%w; left behind: %s", ended(ctx), strings.Join(left, ", ")))
 }
 
-// issuer is the name of the authorization server in keys and errors.
+// issuer is the name of the authorization server in keys and errors; in errors it is that of the resource while it is not
+// known yet which one guards that.
 func (c *Client) issuer() string {
+	if c.protected != nil {
+		if g := c.protected.now.Load(); g != nil {
+			return g.issuer
+		}
+		return cmp.Or(c.config.Issuer, c.config.Resource)
+	}
 	if c.config.Issuer != "" {
 		return c.config.Issuer
 	}
@@ -229,6 +249,9 @@ func (c *Client) fail(op, session string, err error) error {
 		e.StatusCode, e.RetryAfter = f.Status, f.RetryAfter
 		if f.Outcome == authserver.Misconfigured || f.Outcome == authserver.Unrelated || f.Outcome == authserver.NotProcessed && f.Status == 0 {
 			c.metadata.expire() // perhaps it is not there any more
+			if c.protected != nil {
+				c.protected.expire() // or guards the resource no more
+			}
 		}
 	}
 	return e

@@ -93,6 +93,12 @@ func (c *Client) method(offered []string) (authserver.Method, error) {
 	if c.config.AuthMethod != "" {
 		return authserver.Method(c.config.AuthMethod), nil
 	}
+	if c.protected != nil && c.config.isDocument() {
+		if c.key != nil {
+			return authserver.MethodKeyJWT, nil // as the document says
+		}
+		return authserver.MethodNone, nil
+	}
 	hasCertificate := c.config.ClientCertificate != nil
 	var able []authserver.Method
 	if c.key != nil {
@@ -137,7 +143,7 @@ func (c *Client) method(offered []string) (authserver.Method, error) {
 // at is server as another endpoint takes it: the client authenticates as at the token endpoint (RFC 7009 §2.1), unless the
 // metadata wants something else there that it can do.
 func (c *Client) at(server *authserver.Client, m *authserver.Metadata, methods, algorithms []string) *authserver.Client {
-	if len(methods) == 0 || slices.Contains(methods, string(server.Method)) {
+	if len(methods) == 0 || server.ID != c.config.ClientID || slices.Contains(methods, string(server.Method)) {
 		return server
 	}
 	other, err := c.server(m, methods, algorithms)

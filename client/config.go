@@ -41,7 +41,25 @@ type Config struct {
 	// none, Logout deletes without revoking.
 	RevocationURL string
 
-	// ClientID is required, except with a JWTBearer grant (RFC 7523 §2.1).
+	// Resource is the address of a protected resource, such as an MCP server, of which nothing else is known: zero
+	// configuration (RFC 9728). The Client finds out which authorization server guards it, registers there, and asks for
+	// tokens for this resource alone; see the package's section on it. It must be https, without a fragment, and
+	// spelt as the resource spells itself. With an Issuer too, the resource has to name that one. Empty: Issuer or
+	// Endpoint say where to go.
+	Resource string
+
+	// Registration describes this program to servers where a Client with a Resource registers (RFC 7591). Nil: by the name
+	// of the program's file.
+	Registration *Registration
+
+	// LocalNetwork lets Resource, and whatever it leads to, be on this machine, over plain http too, or in a private network,
+	// as in development. False: such addresses are refused when they are dialled, whatever name leads there. Link-local
+	// addresses always are. Without a Resource it means nothing.
+	LocalNetwork bool
+
+	// ClientID is required, except with a JWTBearer grant (RFC 7523 §2.1) and with a Resource. There, it may be one
+	// that was registered beforehand at the Issuer, which has to be named then, or the https address of a document
+	// that describes the program (Client.MetadataDocument), for servers that fetch such. Empty: the Client registers.
 	ClientID string
 
 	// ClientSecret is empty for a public client (RFC 6749 §2.1), and for one that has a ClientKey.
@@ -91,8 +109,8 @@ type Config struct {
 	Store tokenstore.Store
 
 	// Origins lists where access tokens may go, as "https://api.example.com" (scheme, host, port).
-	// Nil: any origin that the program itself asks over TLS or on the loopback interface. Never one
-	// that a redirect leads to. Plain http beyond loopback must be listed by name.
+	// Nil: the origin of Resource; without that, any origin that the program itself asks over TLS or on the loopback
+	// interface. Never one that a redirect leads to. Plain http beyond loopback must be listed by name.
 	Origins []string
 
 	// AuthServerClient speaks to the authorization server. It is copied; the copy follows no
@@ -134,11 +152,14 @@ func (e *ConfigError) Error() string { return "client: " + e.Field + " " + e.Rea
 func (c *Config) validate() error {
 	var errs []error
 	bad := func(field, reason string) { errs = append(errs, &ConfigError{"Config." + field, reason}) }
-	if _, ok := c.Grant.(JWTBearer); c.ClientID == "" && !ok {
+	if _, ok := c.Grant.(JWTBearer); c.ClientID == "" && c.Resource == "" && !ok {
 		bad("ClientID", "is empty; set the client id that the authorization server gave to this program")
 	}
-	if c.Issuer == "" && c.Endpoint.TokenURL == "" {
-		bad("Issuer", "and Endpoint.TokenURL are both empty; set one of them")
+	if c.Issuer == "" && c.Endpoint.TokenURL == "" && c.Resource == "" {
+		bad("Issuer", "Endpoint.TokenURL and Resource are all empty; set one of them")
+	}
+	if c.Resource != "" {
+		c.validateResource(bad)
 	}
 	for field, address := range map[string]string{
 		"Issuer":                 c.Issuer,
@@ -248,6 +269,10 @@ func wrongRedirect(address string) string {
 
 // Format implements fmt.Formatter: a Config shows its client secret under no verb.
 func (c Config) Format(f fmt.State, _ rune) {
+	if c.Resource != "" {
+		fmt.Fprintf(f, "client.Config(resource %q, issuer %q, client id %q)", withoutUser(c.Resource), withoutUser(c.Issuer), c.ClientID)
+		return
+	}
 	fmt.Fprintf(f, "client.Config(issuer %q, token endpoint %q, client id %q)", withoutUser(c.Issuer), withoutUser(c.Endpoint.TokenURL), c.ClientID)
 }
 

@@ -64,22 +64,26 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if err != nil {
 		return nil, err
 	}
-	scopes, err := wider(s.client.config.Scopes, "Device.Scopes", d.Scopes)
-	if err != nil {
-		return nil, err
-	}
 	resource, err := s.target()
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := s.client.whileOpen(ctx)
 	defer cancel()
-	server, metadata, err := s.client.authServer(ctx, nil)
+	metadata, err := s.client.metadata.get(ctx, s.client)
 	if err != nil {
 		return nil, err
 	}
 	if metadata.DeviceAuthorizationEndpoint == "" {
 		return nil, &ConfigError{"Config.Endpoint.DeviceAuthURL", "is empty, and the server's metadata names no device authorization endpoint"}
+	}
+	scopes, err := wider(s.client.ownScopes(metadata), "Device.Scopes", d.Scopes)
+	if err != nil {
+		return nil, err
+	}
+	server, who, err := s.client.identify(ctx, metadata, deviceGrant, "")
+	if err != nil {
+		return nil, err
 	}
 	binding, err := s.client.newBinding(metadata.DPoPSigningAlgs)
 	if err == nil {
@@ -88,8 +92,8 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if resource != "" && !slices.Contains(asked["resource"], resource) {
-		asked.Add("resource", resource)
+	if indicated := s.client.indicated(resource); indicated != "" && !slices.Contains(asked["resource"], indicated) {
+		asked.Add("resource", indicated)
 	}
 	scopeParam(asked, scopes)
 	code, err := s.authorizeDevice(ctx, server, metadata.DeviceAuthorizationEndpoint, asked)
@@ -103,13 +107,13 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	}
 	form := url.Values{"grant_type": {deviceGrant}, "device_code": {code.DeviceCode.Reveal()}}
 	if resource != "" {
-		form.Set("resource", resource) // RFC 8707 §2.2
+		form.Set("resource", s.client.indicated(resource)) // RFC 8707 §2.2
 	}
 	got, err := s.poll(ctx, server, metadata.TokenEndpoint, form, code.Interval, at(expiry, now))
 	if err != nil {
 		return nil, err
 	}
-	got.scopes, got.resource, got.replace, got.binding = scopes, resource, d.Replace, binding
+	got.client, got.scopes, got.resource, got.replace, got.binding = who, scopes, resource, d.Replace, binding
 	return got, nil
 }
 

@@ -32,7 +32,7 @@ func (s *Session) endSessionURL(ctx context.Context, params url.Values) (string,
 			return "", &ConfigError{"EndSessionURL's " + back, reason}
 		}
 	}
-	hint, err := s.idToken(ctx)
+	hint, clientID, err := s.idToken(ctx)
 	if err != nil && !errors.Is(err, ErrIDToken) {
 		return "", err // without an id token, the server asks the person
 	}
@@ -47,7 +47,7 @@ func (s *Session) endSessionURL(ctx context.Context, params url.Values) (string,
 		return "", fmt.Errorf("the server's metadata, its OpenID document included, names no end_session_endpoint: %w", errors.ErrUnsupported)
 	}
 	query := cloned(params)
-	query.Set("client_id", s.client.config.ClientID)
+	query.Set("client_id", clientID)
 	if hint != "" {
 		query.Set("id_token_hint", hint)
 	}

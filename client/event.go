@@ -26,6 +26,7 @@ import (
 //	id token refused
 //	                an id token that came with the tokens of a renewal, or of Adopt, is not good, as Err says: the tokens
 //	                are used, and Session.Claims stays as it was
+//	issuer changed  another authorization server guards Config.Resource than before: its grants need a new login
 //	store           the store has something to tell its operator, in Reason: see tokenstore.Notifier
 //	step-up         Config.StepUp was called because a resource server wants more than the grant gives; Err says how
 //	                that has failed, nil: it has not

@@ -20,6 +20,7 @@ type Flow interface {
 type loggedIn struct {
 	answer  *authserver.Answer
 	sent    time.Time       // when the token request was sent, by the local wall clock
+	client  *record.Client  // that the grant was given to; nil: that of the Config
 	scopes  []string        // the scopes asked for: granted, unless the answer says otherwise
 	nonce   string          // that the id token must carry; empty: none was asked for
 	asked   string          // of how the person authenticates; see authentication

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -129,10 +130,11 @@ func reserved(field string, params url.Values, names ...string) error {
 // taken for what it brings for another, nor for what a person has logged in for: with a Grant, a sum of all that shapes its
 // tokens follows the id.
 func (c *Config) storeID() string {
+	id := cmp.Or(c.Resource, c.ClientID)
 	if c.Grant == nil {
-		return c.ClientID
+		return id
 	}
-	id, shape := c.ClientID, c.Grant.shape(c)
+	shape := c.Grant.shape(c)
 	if g, ok := c.Grant.(JWTBearer); ok && id == "" {
 		id = g.Issuer
 	}

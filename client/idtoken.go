@@ -106,6 +106,7 @@ func parseIDToken(raw string) (idClaims, error) {
 
 // idRules are what one id token is held against, beside what all are.
 type idRules struct {
+	clientID    string     // whom it has to be for
 	nonce       string     // sent with the authorization request; empty: none was
 	accessToken string     // that came with it; empty: it did not come with one
 	asked       url.Values // how the person was to authenticate; see authentication
@@ -128,7 +129,7 @@ func (c *Client) checkLogin(ctx context.Context, fresh *record.Record, got *logg
 	if err != nil {
 		return idClaims{}, err
 	}
-	rules := idRules{nonce: got.nonce, accessToken: got.answer.AccessToken.Reveal()}
+	rules := idRules{clientID: c.clientID(fresh.Client), nonce: got.nonce, accessToken: got.answer.AccessToken.Reveal()}
 	if rules.asked, err = url.ParseQuery(got.asked); err != nil {
 		return idClaims{}, err
 	}
@@ -160,7 +161,7 @@ func (s *Session) checkAdopted(ctx context.Context, fresh *record.Record) {
 		m, err = s.client.withKeys(ctx, m)
 	}
 	if err == nil {
-		_, err = s.client.checkIDToken(fresh.IDToken, m, idRules{old: new(idClaims), adopted: true},
+		_, err = s.client.checkIDToken(fresh.IDToken, m, idRules{clientID: s.client.clientID(fresh.Client), old: new(idClaims), adopted: true},
 			func(again bool) (jws.KeySet, error) { return s.client.keys.get(ctx, s.client, m.KeysURI, again) })
 	}
 	if err == nil {
@@ -200,7 +201,7 @@ func (r *renewal) renewedIDToken(m *authserver.Metadata, old *record.Record, won
 	}
 	claims, err := idClaims{}, r.keyless
 	if err == nil {
-		claims, err = r.client.checkIDToken(won.record.IDToken, m, idRules{accessToken: a.AccessToken.Reveal(), old: &known},
+		claims, err = r.client.checkIDToken(won.record.IDToken, m, idRules{clientID: r.client.clientID(old.Client), accessToken: a.AccessToken.Reveal(), old: &known},
 			func(again bool) (jws.KeySet, error) { return r.client.keys.atHand(r.client, m.KeysURI, again) })
 	}
 	if err == nil {
@@ -246,7 +247,7 @@ func (c *Client) verify(raw string, claims idClaims, m *authserver.Metadata, rul
 	parts := strings.Split(raw, ".")
 	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.IDTokenAlgorithms), fetch: fetch, raw: raw}
 	_, err = oidc.NewVerifier(m.Issuer, keys, &oidc.Config{
-		ClientID: c.config.ClientID, SupportedSigningAlgs: keys.allowed, SkipIssuerCheck: m.Issuer == "", SkipExpiryCheck: rules.adopted,
+		ClientID: rules.clientID, SupportedSigningAlgs: keys.allowed, SkipIssuerCheck: m.Issuer == "", SkipExpiryCheck: rules.adopted,
 		// The first instant at which a token has expired counts as expired.
 		Now: func() time.Time { return c.serverNow().Add(time.Nanosecond - idLeeway) },
 	}).Verify(context.Background(), parts[0]+"."+base64.RawURLEncoding.EncodeToString(said)+"."+parts[2])
@@ -260,7 +261,7 @@ func (c *Client) verify(raw string, claims idClaims, m *authserver.Metadata, rul
 		return errors.New("it has expired; check this machine's clock")
 	case m.Issuer != "" && claims.Issuer != m.Issuer:
 		return fmt.Errorf("it is from another issuer than %q", m.Issuer)
-	case !slices.Contains(claims.Audience, c.config.ClientID):
+	case !slices.Contains(claims.Audience, rules.clientID):
 		return errors.New("it is for another client")
 	}
 	return fmt.Errorf("it is malformed, not valid yet, or its algorithm is none of those that this client and the server's metadata allow: %s", strings.Join(keys.allowed, ", "))
@@ -271,7 +272,7 @@ func (c *Client) judge(raw string, claims idClaims, rules idRules) error {
 	switch azp := claims.AuthorizedParty; {
 	case claims.Subject == "" || len(claims.Subject) > 255:
 		return errors.New("it names no subject")
-	case azp != "" && azp != c.config.ClientID:
+	case azp != "" && azp != rules.clientID:
 		return errors.New("it was issued to another client (azp)")
 	case azp == "" && len(claims.Audience) > 1:
 		return errors.New("it is for others, too, and does not say that it was issued to this client (azp)")

@@ -40,7 +40,11 @@ func (a *account) load(ctx context.Context) (state, error) {
 	if err := a.client.findIssuer(ctx); err != nil {
 		return state{}, err
 	}
-	return a.read(ctx, a.storeKey())
+	st, err := a.read(ctx, a.storeKey())
+	if err == nil {
+		err = a.checkClient(st)
+	}
+	return st, err
 }
 
 // read is load of the record that lies under key.

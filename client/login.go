@@ -17,7 +17,7 @@ import (
 // saveLogin makes a grant of what a flow has brought and saves it.
 func (s *Session) saveLogin(ctx context.Context, got *loggedIn) error {
 	s.client.noticeDate(got.answer.Date)
-	fresh := s.client.receive(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes}, got.answer, got.resource, 0, got.sent)
+	fresh := s.client.receive(&record.Record{Grant: machine.ID(s.client.machine), Scopes: got.scopes, Client: got.client}, got.answer, got.resource, 0, got.sent)
 	if err := s.client.checkBound(got.answer); err != nil {
 		s.drop(ctx, fresh)
 		return err
@@ -40,6 +40,7 @@ func (s *Session) drop(ctx context.Context, fresh *record.Record) {
 	if st, err := s.load(within); err == nil && st.record == nil {
 		s.client.revokeDropped(ctx, fresh)
 	}
+	s.client.unregister(within, fresh.Client)
 }
 
 // Adopt makes a grant of a token that was obtained elsewhere: t's refresh token, and its access token
@@ -53,10 +54,14 @@ func (s *Session) Adopt(ctx context.Context, t *oauth2.Token) error {
 	if t == nil || t.AccessToken == "" && t.RefreshToken == "" {
 		return s.client.fail("adopt", s.key, errors.New("the token holds neither an access token nor a refresh token"))
 	}
-	binding, err := s.client.adoptedBinding(t)
+	who, err := s.client.adoptedClient(ctx)
+	var binding *record.Binding
+	if err == nil {
+		binding, err = s.client.adoptedBinding(t)
+	}
 	if err == nil {
 		fresh := s.client.adopted(t)
-		fresh.DPoP = binding
+		fresh.Client, fresh.DPoP = who, binding
 		if fresh.IDToken != "" && !s.hasAdopted(ctx, fresh) {
 			s.checkAdopted(ctx, fresh)
 		}
@@ -84,7 +89,7 @@ func (c *Client) adopted(t *oauth2.Token) *record.Record {
 		if !t.Expiry.IsZero() {
 			access.Expiry = c.serverTime(t.Expiry)
 		}
-		r.Access = map[string]*record.Access{"": access}
+		r.Access = map[string]*record.Access{c.config.Resource: access}
 	}
 	if id, ok := t.Extra("id_token").(string); ok {
 		r.IDToken = id
@@ -102,6 +107,7 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 	drop := func() {
 		if fresh.Adopted == "" {
 			s.client.revokeDropped(ctx, fresh)
+			s.client.unregister(ctx, fresh.Client)
 		}
 	}
 	task := s.client.tasks.begin(fmt.Sprintf("a login of session %q", s.key))
@@ -115,6 +121,10 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 		if err != nil {
 			drop()
 			return err
+		}
+		if who := fresh.Client; who != nil && st.key != tokenstore.Key(who.Issuer, s.client.id, s.key) {
+			drop()
+			return errMoved
 		}
 		if old := st.record; old != nil {
 			if fresh.Adopted != "" && old.Adopted == fresh.Adopted {
@@ -140,6 +150,9 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			return err
 		}
 		s.personActed(fresh.Grant, fresh)
+		if st.record != nil {
+			s.client.unregister(ctx, st.record.Client)
+		}
 		reason := "a person has logged in"
 		if fresh.Adopted != "" {
 			reason = "a token was adopted"

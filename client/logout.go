@@ -66,6 +66,9 @@ func (s *Session) logout(ctx context.Context) error {
 		st, err = after, readErr
 	}
 	s.personActed(left, nil)
+	if st.record != nil && st.record.Grant == grant {
+		s.client.unregister(ctx, st.record.Client)
+	}
 	if revoking != nil {
 		revoking = s.client.fail("logout", s.key, fmt.Errorf("deleted, but not revoked: %w", revoking))
 	}

@@ -33,6 +33,9 @@ type document[T any] struct {
 // get returns a document that is young enough, or fetches it. While it cannot be had, what was said before still
 // holds. A failure is shared by all who have waited for it.
 func (d *document[T]) get(ctx context.Context, c *Client, fetch func(context.Context) (*T, time.Duration, error)) (*T, error) {
+	if known, fresh := d.look(c); fresh {
+		return known, nil
+	}
 	failures, _ := d.failure()
 	select {
 	case d.flight <- struct{}{}:
@@ -92,6 +95,15 @@ func (d *document[T]) expire() {
 	d.until = min(d.until, d.asked+metadataPause)
 }
 
+// forget drops known, if that is still what is known.
+func (d *document[T]) forget(known *T) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == known {
+		d.known = nil
+	}
+}
+
 // metadataCache holds what an issuer says of itself, with the configured endpoints laid over it.
 type metadataCache struct {
 	document[authserver.Metadata]
@@ -100,14 +112,33 @@ type metadataCache struct {
 
 // get returns the metadata of the issuer.
 func (m *metadataCache) get(ctx context.Context, c *Client) (*authserver.Metadata, error) {
-	if c.config.Issuer == "" {
+	issuer := c.config.Issuer
+	if g, err := c.guard(ctx); err != nil {
+		return nil, err
+	} else if g != nil {
+		issuer = g.issuer
+	}
+	if issuer == "" {
 		return c.overlay(&authserver.Metadata{}), nil
 	}
+	known, err := m.ask(ctx, c, issuer)
+	if err == nil && known.Issuer != issuer {
+		m.forget(known) // of the one that has guarded the resource before
+		known, err = m.ask(ctx, c, issuer)
+	}
+	if err == nil && known.Issuer != issuer {
+		return nil, errMoved
+	}
+	return known, err
+}
+
+// ask returns the metadata that is known, of whomever, or that of issuer.
+func (m *metadataCache) ask(ctx context.Context, c *Client, issuer string) (*authserver.Metadata, error) {
 	return m.document.get(ctx, c, func(ctx context.Context) (*authserver.Metadata, time.Duration, error) {
 		known, _ := m.look(c)
-		found, err := authserver.Discover(ctx, c.http, c.config.Issuer)
+		found, err := authserver.Discover(ctx, c.http, issuer)
 		if e, ok := errors.AsType[*authserver.DiscoveryError](err); ok && known == nil && e.IsAbsent() && c.config.Endpoint.TokenURL != "" {
-			found, err = &authserver.Metadata{Issuer: c.config.Issuer, Life: metadataPause}, nil // the Config says it all
+			found, err = &authserver.Metadata{Issuer: issuer, Life: metadataPause}, nil // the Config says it all
 		}
 		if err != nil {
 			return nil, 0, err

@@ -62,6 +62,9 @@ func (c *Client) publish(r *record.Record, resource string) *published {
 	if access == nil || access.Token == "" {
 		return nil
 	}
+	if c.protected != nil && (r.Client == nil || r.Client.Issuer != c.issuer()) {
+		return nil // of a server that guards the resource no more
+	}
 	if bound := access.Certificate; bound != "" && c.thumbprint != "" && bound != c.thumbprint {
 		return nil // of a certificate that was replaced (RFC 8705 §6.3)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/evergrant/evergrant/internal/authserver"
 	"github.com/evergrant/evergrant/internal/machine"
 	"github.com/evergrant/evergrant/internal/record"
+	"github.com/evergrant/evergrant/tokenstore"
 )
 
 const (
@@ -73,6 +74,9 @@ func (r *renewal) glance(ctx context.Context) bool {
 }
 
 func (r *renewal) round(ctx context.Context) error {
+	if err := r.client.findIssuer(ctx); err != nil {
+		return err
+	}
 	r.epoch = r.currentEpoch()
 	st, err := r.load(ctx)
 	if err == nil {
@@ -208,7 +212,11 @@ func (r *renewal) refusal(st *state) error {
 			r.forget()
 			return &loginRequired{cause: causeAbsent}
 		}
-		st.record = &record.Record{Grant: machine.ID(r.client.machine)}
+		issuer, _, _, _ := tokenstore.SplitKey(st.key) // was made by Key
+		st.record = &record.Record{Grant: machine.ID(r.client.machine), Client: r.client.knownAt(issuer)}
+	}
+	if r.client.hasExpired(st.record.Client) {
+		return &loginRequired{cause: causeClient}
 	}
 	if r.client.config.Grant == nil && st.record.RefreshToken == "" {
 		return &loginRequired{cause: causeEnded}
@@ -274,6 +282,9 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 			r.lose(l, f)
 			return nil, r.release(ctx, l, err, nil)
 		case authserver.Misconfigured:
+			if isForgotten(old.Client, f) {
+				return nil, r.refused(ctx, l, old, f) // and with the client all that it was given
+			}
 			r.client.metadata.expire()
 			return nil, r.release(ctx, l, err, nil)
 		case authserver.InvalidGrant, authserver.Doubtful:
@@ -308,6 +319,9 @@ func (r *renewal) refused(ctx context.Context, l *lease, old *record.Record, f *
 	mark := &record.Mark{
 		Verdict: record.Dead, Code: f.Code, Description: f.Description, Cause: r.client.cause(l.known().record),
 		At: r.client.serverTime(r.client.machine.Now().Wall),
+	}
+	if isForgotten(old.Client, f) {
+		mark.Verdict, mark.Cause = record.Presumed, causeClient // a server that is in trouble may say so, too
 	}
 	var err error = &loginRequired{mark.Cause, f}
 	if f.Outcome == authserver.Doubtful {

@@ -1189,6 +1189,8 @@ func theRest(t *testing.T, seen sight) {
 		x.show(client.ClientCredentials{})
 		x.show(client.ExtensionGrant{})
 		x.show(client.TokenFunc(nil))
+		x.vault.note("initial access token", "an initial access token of its own")
+		x.show(client.Registration{Name: "app", AccessToken: "an initial access token of its own"})
 		x.show(&client.ConfigError{Field: "Config.ClientID", Reason: "is empty"})
 		x.show(&client.Error{Op: "login", Err: io.EOF})
 		wrong := x.config

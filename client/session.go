@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ type account struct {
 	left    string              // the grant that the last such act has left, "" after a logout; guarded by mu
 	steps   *steps              // step-ups under way and lately; nil: there were none; guarded by mu
 
-	own Session // for no resource in particular
+	own Session // for no resource in particular, or for that of the Config
 }
 
 // Resource returns the session of the same account for another resource (RFC 8707): its access tokens are
@@ -57,14 +58,14 @@ type account struct {
 // and Logout act on the account, through whichever of its sessions; a login through this one asks the person for the
 // resource, which several servers demand before they give tokens for it. An empty resource is the account's own session.
 func (s *Session) Resource(resource string) *Session {
-	return s.view(resource)
+	return s.view(cmp.Or(resource, s.client.config.Resource))
 }
 
 // view returns the account's Session whose access token lies under name in the record.
 func (a *account) view(name string) *Session {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if name == "" {
+	if name == a.own.resource {
 		return &a.own
 	}
 	v := a.views[name]
@@ -153,6 +154,9 @@ func (s *Session) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.To
 		return s.await(ctx, d)
 	}
 	s.happened(Event{Kind: "rejected", Reason: "a resource server rejected the access token"})
+	if s.client.protected != nil {
+		s.client.protected.expire() // perhaps it wants those of another server (RFC 9728 §5.2)
+	}
 	return s.await(ctx, demand{not: rejected.AccessToken, rejected: true})
 }
 

@@ -109,7 +109,7 @@ func (r *renewal) form(ctx context.Context, m *authserver.Metadata, rec *record.
 	}
 	scopeParam(form, scopes)
 	if resource != "" {
-		form.Set("resource", resource) // RFC 8707 §2.2
+		form.Set("resource", r.client.indicated(resource)) // RFC 8707 §2.2
 	}
 	return form, nil
 }

@@ -33,7 +33,7 @@ func (s *Session) UserInfo(ctx context.Context, into any) error {
 }
 
 func (s *Session) userInfo(ctx context.Context, into any) error {
-	raw, err := s.idToken(ctx)
+	raw, clientID, err := s.idToken(ctx)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (s *Session) userInfo(ctx context.Context, into any) error {
 	}
 	body, kind, err := s.askUserInfo(ctx, m.UserInfoEndpoint)
 	if err == nil && kind == "application/jwt" {
-		body, err = s.client.verifyUserInfo(ctx, string(body), m)
+		body, err = s.client.verifyUserInfo(ctx, string(body), clientID, m)
 	}
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (s *Session) askUserInfo(ctx context.Context, endpoint string) ([]byte, str
 		return nil, "", err
 	}
 	hc := *s.client.http // follows no redirect
-	hc.Transport = &transport.Transport{Source: &s.account.own, Base: hc.Transport, Origins: []string{u.Scheme + "://" + u.Host}}
+	hc.Transport = &transport.Transport{Source: s.view(""), Base: hc.Transport, Origins: []string{u.Scheme + "://" + u.Host}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
 	if err != nil {
 		return nil, "", err
@@ -104,7 +104,7 @@ func (s *Session) askUserInfo(ctx context.Context, endpoint string) ([]byte, str
 }
 
 // verifyUserInfo checks a signed answer (OpenID Connect Core §5.3.2). Whom it is from and for is checked where it says so.
-func (c *Client) verifyUserInfo(ctx context.Context, raw string, m *authserver.Metadata) ([]byte, error) {
+func (c *Client) verifyUserInfo(ctx context.Context, raw, clientID string, m *authserver.Metadata) ([]byte, error) {
 	m, err := c.withKeys(ctx, m)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (c *Client) verifyUserInfo(ctx context.Context, raw string, m *authserver.M
 		err = errors.New("they cannot be read")
 	case claims.Issuer != "" && claims.Issuer != m.Issuer:
 		err = fmt.Errorf("they are from another issuer than %q", m.Issuer)
-	case len(claims.Audience) > 0 && !slices.Contains(claims.Audience, c.config.ClientID):
+	case len(claims.Audience) > 0 && !slices.Contains(claims.Audience, clientID):
 		err = errors.New("they are for another client")
 	}
 	if err != nil {

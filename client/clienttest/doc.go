@@ -44,7 +44,7 @@
 //
 // # Endpoints
 //
-// Below the issuer: /authorize, /token, /revoke, /device_authorization, /jwks, and the metadata documents of RFC
+// Below the issuer: /authorize, /token, /revoke, /device_authorization, /jwks, /register, and the metadata documents of RFC
 // 8414 and OpenID Connect Discovery. These paths are the names that [Server.Fail] takes; the RFC 8414
 // document, which is not below the issuer, goes by its whole path.
 //

@@ -47,6 +47,9 @@ func (s *Server) metadataLocked() map[string]any {
 	if s.Policy.Scopes != nil {
 		members["scopes_supported"] = s.Policy.Scopes
 	}
+	if s.Policy.Registration {
+		members["registration_endpoint"] = s.Issuer + registerPath
+	}
 	if s.Policy.DPoP {
 		members["dpop_signing_alg_values_supported"] = proofAlgorithms
 	}

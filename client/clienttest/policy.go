@@ -62,6 +62,14 @@ type Policy struct {
 	// Empty: none.
 	Nonce string
 
+	// Registration opens /register to clients that register themselves (RFC 7591), and Management lets them read and delete
+	// their registrations (RFC 7592). InitialAccessToken is what they have to show; empty: nothing. Registered holds members of
+	// the answer to add or replace, as Answer does.
+	Registration       bool
+	Management         bool
+	InitialAccessToken string
+	Registered         map[string]any
+
 	// Answer holds members of successful token answers to add or replace; a nil value removes one. It changes
 	// the words only: with expires_in 0 the token still lives as long as Lifetime says.
 	Answer map[string]any

@@ -15,6 +15,7 @@ import (
 type registration struct {
 	id, secret, method string
 	redirects          []string
+	dynamic            *dynamic // of one that has registered itself; nil: of a test's
 }
 
 // Register adds a client, or replaces the one of that id. The method by which it authenticates is
@@ -25,7 +26,7 @@ func (s *Server) Register(id, secret, method string, redirects ...string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clients[id] = &registration{id, secret, method, slices.Clone(redirects)}
+	s.clients[id] = &registration{id: id, secret: secret, method: method, redirects: slices.Clone(redirects)}
 }
 
 var authMethods = []string{"client_secret_basic", "client_secret_post", "none"}

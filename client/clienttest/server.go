@@ -45,10 +45,10 @@ type Server struct {
 	devices   map[string]*device // by device code
 	refresh   map[string]*refreshToken
 	access    map[string]*accessToken
-	proofs    map[string]bool               // by jti: those seen
-	signer    *jws.Key                      // of id tokens
-	numbers   struct{ refresh, access int } // of the newest token
-	faults    map[string][]Fault            // by path
+	proofs    map[string]bool                       // by jti: those seen
+	signer    *jws.Key                              // of id tokens
+	numbers   struct{ refresh, access, client int } // of the newest
+	faults    map[string][]Fault                    // by path
 	ledger    []*Request
 }
 
@@ -162,7 +162,12 @@ func (s *Server) listen(h http.Handler) string {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := s.path(r.URL.Path)
 	var serve func(http.ResponseWriter, *http.Request, *Request)
+	if strings.HasPrefix(path, registerPath+"/") {
+		serve = s.serveRegistration
+	}
 	switch path {
+	case registerPath:
+		serve = s.serveRegister
 	case "/authorize":
 		serve = s.serveAuthorize
 	case "/token":
@@ -175,7 +180,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serve = s.serveKeys
 	case s.metadataPath(), openIDPath:
 		serve = s.serveMetadata
-	default:
+	}
+	if serve == nil {
 		http.NotFound(w, r)
 		return
 	}
