@@ -78,11 +78,15 @@ func (m *mutual) metadata(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"issuer": m.plain.URL, "token_endpoint": m.plain.URL + "/token", "revocation_endpoint": m.plain.URL + "/revoke",
-		"device_authorization_endpoint":         m.plain.URL + "/device",
+		"device_authorization_endpoint": m.plain.URL + "/device", "authorization_endpoint": m.plain.URL + "/authorize",
+		"pushed_authorization_request_endpoint": m.plain.URL + "/par", "userinfo_endpoint": m.plain.URL + "/me",
+		"introspection_endpoint":                m.plain.URL + "/introspect",
 		"token_endpoint_auth_methods_supported": []string{"self_signed_tls_client_auth", "tls_client_auth"},
 		"mtls_endpoint_aliases": map[string]string{
 			"token_endpoint": m.withTLS.URL + "/token", "revocation_endpoint": m.withTLS.URL + "/revoke",
-			"device_authorization_endpoint": m.withTLS.URL + "/device",
+			"device_authorization_endpoint":         m.withTLS.URL + "/device",
+			"pushed_authorization_request_endpoint": m.withTLS.URL + "/par", "userinfo_endpoint": m.withTLS.URL + "/me",
+			"introspection_endpoint": m.withTLS.URL + "/introspect",
 		},
 	})
 }
@@ -106,6 +110,13 @@ func (m *mutual) answer(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer","expires_in":3600,"refresh_token":"RT"}`, token)
 	case "/device":
 		fmt.Fprint(w, `{"device_code":"DC","user_code":"UC","verification_uri":"https://as.test/v","interval":1}`)
+	case "/par":
+		fmt.Fprint(w, `{"request_uri":"urn:pushed","expires_in":60}`)
+	case "/me":
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"sub":"alice"}`)
+	case "/introspect":
+		fmt.Fprint(w, `{"active":true}`)
 	}
 }
 
@@ -164,6 +175,26 @@ func TestMutualTLS(t *testing.T) {
 			require.NotContains(t, form, "client_secret")
 		}
 	})
+}
+
+// TestEveryAliasIsUsed by who has a certificate: the endpoints beside them refuse every request, for want of one.
+// Shows R8705-5-1.
+func TestEveryAliasIsUsed(t *testing.T) {
+	m := newMutual(t)
+	certificate := selfSigned(t, "first")
+	s := open(t, client.Config{
+		Issuer: m.plain.URL, ClientID: "app", ClientCertificate: &certificate, AuthServerClient: m.http(), RedirectURL: "https://app.test/callback",
+	}).Session("alice")
+	now := time.Now().Unix()
+	id := signedBy(t, newKey(t), map[string]any{"iss": m.plain.URL, "aud": "app", "sub": "alice", "iat": now, "exp": now + 60})
+	require.NoError(t, s.Adopt(t.Context(), (&oauth2.Token{RefreshToken: "RT"}).WithExtra(map[string]any{"id_token": id})))
+	require.NoError(t, s.UserInfo(t.Context(), new(any)))
+	active, err := s.Introspect(t.Context(), nil)
+	require.NoError(t, err)
+	require.True(t, active)
+	_, err = s.Start(t.Context(), client.AuthCode{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"/token first", "/me first", "/introspect first", "/par first"}, m.seen)
 }
 
 // Shows R8705-6.3-1, R8705-4-1, R8705-3-2.

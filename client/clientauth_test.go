@@ -275,6 +275,31 @@ func TestR7523_3_5_ByTheServersClock(t *testing.T) {
 	})
 }
 
+// The JWT that is the grant itself is dated by the server's clock, too.
+func TestR7523_3_5_OfTheJWTBearerGrant(t *testing.T) {
+	key := newKey(t)
+	synctest.Test(t, func(t *testing.T) {
+		const ahead = time.Hour
+		d := newDesk()
+		d.answer = func(n int, _ url.Values) (int, string) {
+			if n == 1 {
+				return 400, `{"error":"invalid_grant"}`
+			}
+			return 0, ""
+		}
+		s := open(t, d.config(func(c *client.Config) {
+			c.Grant, c.AuthServerClient = client.JWTBearer{Key: &client.Key{Signer: key}}, &http.Client{Transport: dated{d, ahead}}
+		})).Session("alice")
+		_, err := s.Token(t.Context())
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		token(t, s)
+		_, claims := verified(t, d.letters()[1].form.Get("assertion"), &key.PublicKey)
+		require.InDelta(t, float64(time.Now().Add(ahead).Unix()), claims["iat"], 2)
+		require.Greater(t, claims["exp"], float64(time.Now().Add(ahead).Unix()))
+	})
+}
+
 // dated answers with a clock of its own.
 type dated struct {
 	next  http.RoundTripper

@@ -426,14 +426,16 @@ func TestTokenExchangeRefusesLocally(t *testing.T) {
 }
 
 func TestR8693_2_2_1_1(t *testing.T) {
-	for name, members := range map[string]string{
-		"missing":      `"token_type":"Bearer"`,
-		"another kind": `"token_type":"N_A","issued_token_type":"urn:ietf:params:oauth:token-type:jwt"`,
+	for name, row := range map[string]struct{ members, requested string }{
+		"missing":                             {`"token_type":"Bearer"`, "access_token"},
+		"missing, where nothing is asked for": {`"token_type":"Bearer"`, ""},
+		"empty":                               {`"token_type":"Bearer","issued_token_type":""`, ""},
+		"another kind":                        {`"token_type":"N_A","issued_token_type":"urn:ietf:params:oauth:token-type:jwt"`, "access_token"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := exchangeDesk(members)
+			d := exchangeDesk(row.members)
 			s := open(t, d.config(func(c *client.Config) {
-				c.Grant = client.TokenExchange{Subject: constant("x"), SubjectType: "jwt", RequestedType: "access_token"}
+				c.Grant = client.TokenExchange{Subject: constant("x"), SubjectType: "jwt", RequestedType: row.requested}
 			})).Session("")
 			_, err := s.Token(t.Context())
 			_, ok := errors.AsType[*client.Error](err)
