@@ -461,6 +461,8 @@ func TestR8693_2_2_1_2(t *testing.T) {
 }
 
 // Every exchange takes the subject's token as it is then, and no refresh token.
+//
+// Shows R8693-2.1-4.
 func TestR8693_2_2_1_4(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		person := newDesk()

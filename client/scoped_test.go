@@ -40,6 +40,28 @@ func scopesOf(t *testing.T, s *client.Session) any {
 	return got.Extra("scope")
 }
 
+// An answer that does not name the scopes leaves them as they were, whatever it said before.
+func TestR6749_6_5(t *testing.T) {
+	d := newDesk()
+	d.answer = func(n int, _ url.Values) (int, string) {
+		scope := ""
+		if n == 1 {
+			scope = `,"scope":"read write"`
+		}
+		return 200, fmt.Sprintf(`{"access_token":"AT%d","token_type":"Bearer","expires_in":3600%s}`, n, scope)
+	}
+	alice := d.session(t, nil)
+	for range 3 {
+		_, err := alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		require.Equal(t, "read write", scopesOf(t, alice))
+		status, err := alice.Status(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"read", "write"}, status.Scopes)
+	}
+	require.Len(t, d.letters(), 3)
+}
+
 // A narrowed token changes nothing of the grant, however often it is renewed.
 // Shows R9700-2.3-1.
 func TestScoped(t *testing.T) {
@@ -50,7 +72,7 @@ func TestScoped(t *testing.T) {
 		require.Same(t, alice, reader.Scoped())
 		for range 3 {
 			require.Equal(t, "read", scopesOf(t, reader))
-			require.Equal(t, "openid read write", scopesOf(t, alice), "R6749-6-5: what is not asked for is unchanged")
+			require.Equal(t, "openid read write", scopesOf(t, alice), "what is not asked for is unchanged")
 			time.Sleep(2 * time.Hour)
 		}
 		require.NotEqual(t, token(t, alice), token(t, reader))

@@ -100,7 +100,7 @@ func lines(t *testing.T, name string) []string {
 }
 
 // bearers gives the tests that bear ids, by id: in their names, in a line of their comments that begins with "Shows", or
-// at the beginning of a text in them, which is how subtests and rows of tables are named.
+// at the beginning of the name of a subtest.
 func bearers(t *testing.T, all []requirement) map[string][]string {
 	t.Helper()
 	named := map[string]string{}
@@ -134,10 +134,10 @@ func bearers(t *testing.T, all []requirement) map[string][]string {
 	return sorted
 }
 
-// borne gives the ids that a test bears. named has the ids by their form in a name.
-func borne(f *ast.FuncDecl, named map[string]string) []string {
+// borne gives the ids that a test bears. forms has the ids by their form in a name.
+func borne(f *ast.FuncDecl, forms map[string]string) []string {
 	var ids []string
-	if id := inName("_"+strings.TrimPrefix(f.Name.Name, "Test")+"_", named); id != "" {
+	if id := inName("_"+strings.TrimPrefix(f.Name.Name, "Test")+"_", forms); id != "" {
 		ids = append(ids, id)
 	}
 	for line := range strings.Lines(f.Doc.Text()) {
@@ -145,15 +145,127 @@ func borne(f *ast.FuncDecl, named map[string]string) []string {
 			ids = append(ids, leading(rest)...)
 		}
 	}
+	for _, name := range subtests(f) {
+		ids = append(ids, leading(name)...)
+	}
+	return ids
+}
+
+// subtests gives the names of a test's subtests, as far as they begin with a literal: the first argument of a call of Run,
+// or what that is in the rows of the table that it is called for.
+func subtests(f *ast.FuncDecl) []string {
+	var names []string
+	tables := map[string]*ast.CompositeLit{} // by the variable that holds them
+	rows := map[string]func(field string) []ast.Expr{}
 	ast.Inspect(f, func(n ast.Node) bool {
-		if text, ok := n.(*ast.BasicLit); ok && text.Kind == token.STRING {
-			if value, err := strconv.Unquote(text.Value); err == nil {
-				ids = append(ids, leading(value)...)
+		switch n := n.(type) {
+		case *ast.AssignStmt:
+			if name, ok := n.Lhs[0].(*ast.Ident); ok {
+				if table, ok := n.Rhs[0].(*ast.CompositeLit); ok {
+					tables[name.Name] = table
+				}
+			}
+		case *ast.RangeStmt:
+			table, ok := n.X.(*ast.CompositeLit)
+			if name, isName := n.X.(*ast.Ident); isName {
+				table, ok = tables[name.Name], tables[name.Name] != nil
+			}
+			if ok {
+				ranged(n, table, rows)
+			}
+		case *ast.CallExpr:
+			if called, ok := n.Fun.(*ast.SelectorExpr); !ok || called.Sel.Name != "Run" || len(n.Args) != 2 {
+				return true
+			}
+			for _, name := range named(n.Args[0], rows) {
+				if text, ok := name.(*ast.BasicLit); ok && text.Kind == token.STRING {
+					if value, err := strconv.Unquote(text.Value); err == nil {
+						names = append(names, value)
+					}
+				}
 			}
 		}
 		return true
 	})
-	return ids
+	return names
+}
+
+// ranged notes what the variables of a loop over a table stand for: an expression for each row, of which field is named, or ""
+// for the whole.
+func ranged(loop *ast.RangeStmt, table *ast.CompositeLit, rows map[string]func(field string) []ast.Expr) {
+	var keys, values []ast.Expr
+	for _, row := range table.Elts {
+		if pair, ok := row.(*ast.KeyValueExpr); ok {
+			keys, values = append(keys, pair.Key), append(values, pair.Value)
+		} else {
+			values = append(values, row)
+		}
+	}
+	if key, ok := loop.Key.(*ast.Ident); ok {
+		rows[key.Name] = func(string) []ast.Expr { return keys }
+	}
+	value, ok := loop.Value.(*ast.Ident)
+	if !ok {
+		return
+	}
+	rows[value.Name] = func(field string) []ast.Expr {
+		if field == "" {
+			return values
+		}
+		var found []ast.Expr
+		for _, row := range values {
+			if row, ok := row.(*ast.CompositeLit); ok {
+				found = append(found, fieldOf(row, table, field)...)
+			}
+		}
+		return found
+	}
+}
+
+// fieldOf gives the field of one row of a table, by its name or by its place in the table's own type.
+func fieldOf(row, table *ast.CompositeLit, field string) []ast.Expr {
+	for _, element := range row.Elts {
+		if pair, ok := element.(*ast.KeyValueExpr); ok {
+			if key, ok := pair.Key.(*ast.Ident); ok && key.Name == field {
+				return []ast.Expr{pair.Value}
+			}
+		}
+	}
+	array, ok := table.Type.(*ast.ArrayType)
+	if !ok || len(row.Elts) == 0 {
+		return nil
+	}
+	kind, ok := array.Elt.(*ast.StructType)
+	if _, keyed := row.Elts[0].(*ast.KeyValueExpr); keyed || !ok {
+		return nil
+	}
+	place := 0
+	for _, group := range kind.Fields.List {
+		for _, name := range group.Names {
+			if name.Name == field && place < len(row.Elts) {
+				return []ast.Expr{row.Elts[place]}
+			}
+			place++
+		}
+	}
+	return nil
+}
+
+// named gives what the beginning of a subtest's name may be.
+func named(name ast.Expr, rows map[string]func(field string) []ast.Expr) []ast.Expr {
+	switch name := name.(type) {
+	case *ast.BinaryExpr:
+		return named(name.X, rows)
+	case *ast.Ident:
+		if of := rows[name.Name]; of != nil {
+			return of("")
+		}
+	case *ast.SelectorExpr:
+		if row, ok := name.X.(*ast.Ident); ok && rows[row.Name] != nil {
+			return rows[row.Name](name.Sel.Name)
+		}
+	}
+	return []ast.Expr{name}
 }
 
 // leading gives the ids that a text begins with.
@@ -287,16 +399,24 @@ func judged(t *testing.T, r requirement, said verdict, bearers []string) (kind, 
 func TestIDsOfATest(t *testing.T) {
 	named := map[string]string{"R9449_8_2": "R9449-8-2", "R9449_8_2_1": "R9449-8.2-1", "MCP26_RT_1": "MCP26-RT-1"}
 	for name, want := range map[string][]string{
-		"func TestR9449_8_2_1(t *testing.T) {}":                                            {"R9449-8.2-1"},
-		"func TestR9449_8_2(t *testing.T) {}":                                              {"R9449-8-2"},
-		"func TestNonce_R9449_8_2_OfTwo(t *testing.T) {}":                                  {"R9449-8-2"},
-		"func TestMCP26_RT_1(t *testing.T) {}":                                             {"MCP26-RT-1"},
-		"func TestR9449_99_1(t *testing.T) {}":                                             {"_R9449_99_1_"},
-		"func TestNewerThanR9449(t *testing.T) {}":                                         nil,
-		"// TestX does.\n// Shows R9449-8-2, R9449-8.2-1.\nfunc TestX(t *testing.T) {}":    {"R9449-8-2", "R9449-8.2-1"},
-		"func TestX(t *testing.T) { t.Run(\"R9449-8-2, R9449-8.2-1: two of them\", nil) }": {"R9449-8-2", "R9449-8.2-1"},
-		"func TestX(t *testing.T) { _ = map[string]int{\"R9449-8-2\": 1} }":                {"R9449-8-2"},
-		"// TestX is not about R9449-8-2.\nfunc TestX(t *testing.T) { t.Run(\"x\", nil) }": nil,
+		"func TestR9449_8_2_1(t *testing.T) {}":                                                                                      {"R9449-8.2-1"},
+		"func TestR9449_8_2(t *testing.T) {}":                                                                                        {"R9449-8-2"},
+		"func TestNonce_R9449_8_2_OfTwo(t *testing.T) {}":                                                                            {"R9449-8-2"},
+		"func TestMCP26_RT_1(t *testing.T) {}":                                                                                       {"MCP26-RT-1"},
+		"func TestR9449_99_1(t *testing.T) {}":                                                                                       {"_R9449_99_1_"},
+		"func TestNewerThanR9449(t *testing.T) {}":                                                                                   nil,
+		"// TestX does.\n// Shows R9449-8-2, R9449-8.2-1.\nfunc TestX(t *testing.T) {}":                                              {"R9449-8-2", "R9449-8.2-1"},
+		"func TestX(t *testing.T) { t.Run(\"R9449-8-2, R9449-8.2-1: two of them\", nil) }":                                           {"R9449-8-2", "R9449-8.2-1"},
+		"func TestX(t *testing.T) { _ = map[string]int{\"R9449-8-2\": 1}; t.Run(\"x\", nil) }":                                       nil,
+		"func TestX(t *testing.T) { require.NoError(t, err, \"R9449-8-2: said by the way\") }":                                       nil,
+		"func TestX(t *testing.T) { for name := range map[string]int{\"R9449-8-2 x\": 1} { t.Run(name, nil) } }":                     {"R9449-8-2"},
+		"func TestX(t *testing.T) { for name := range map[string]int{\"R9449-8-2 x\": 1} { t.Run(name + \"y\", nil) } }":             {"R9449-8-2"},
+		"func TestX(t *testing.T) { all := map[string]int{\"R9449-8-2\": 1}; for name := range all { t.Run(name, nil) } }":           {"R9449-8-2"},
+		"func TestX(t *testing.T) { for _, tt := range []struct{a int; name string}{{1, \"R9449-8-2\"}} { t.Run(tt.name, nil) } }":   {"R9449-8-2"},
+		"func TestX(t *testing.T) { for _, tt := range []row{{why: \"R9449-8.2-1\", name: \"R9449-8-2\"}} { t.Run(tt.name, nil) } }": {"R9449-8-2"},
+		"func TestX(t *testing.T) { for _, name := range []string{\"R9449-8-2\"} { t.Run(name, nil) } }":                             {"R9449-8-2"},
+		"func TestX(t *testing.T) { for _, name := range []string{\"R9449-8-2\"} { use(name); t.Run(\"x\", nil) } }":                 nil,
+		"// TestX is not about R9449-8-2.\nfunc TestX(t *testing.T) { t.Run(\"x\", nil) }":                                           nil,
 	} {
 		require.Equal(t, want, borne(testOf(t, name), named), name)
 	}
