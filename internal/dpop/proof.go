@@ -52,16 +52,7 @@ func (k *Key) Proof(c Claims) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	const longestES512 = 176
-	proof := make([]byte, 0, len(k.header)+base64.RawURLEncoding.EncodedLen(len(payload))+longestES512+2)
-	proof = append(append(proof, k.header...), '.')
-	proof = base64.RawURLEncoding.AppendEncode(proof, payload)
-	signature, err := k.key.Signature(proof, k.algorithm)
-	if err != nil {
-		return "", err
-	}
-	proof = append(proof, '.')
-	return string(base64.RawURLEncoding.AppendEncode(proof, signature)), nil
+	return k.key.Compact(k.header, payload, k.algorithm)
 }
 
 // Target is the htu of a request to u: without user, query and fragment, and in the normal form of RFC 3986 §6.2.2 and

@@ -110,29 +110,6 @@ func header(t *testing.T, signed string) string {
 	return string(decoded)
 }
 
-func TestAnEmbeddedKeyIsPublicAndStandsForItsID(t *testing.T) {
-	private := newEC(t, elliptic.P256())
-	key, err := jws.NewKey(private, "key 1")
-	require.NoError(t, err)
-	signed, err := key.Sign(jws.Header{Algorithm: "ES256", EmbedKey: true}, struct{}{})
-	require.NoError(t, err)
-
-	var got map[string]any
-	require.NoError(t, json.Unmarshal([]byte(header(t, signed)), &got))
-	require.NotContains(t, got, "kid")
-	require.Contains(t, got, "jwk")
-	embedded := got["jwk"].(map[string]any)
-	require.ElementsMatch(t, []string{"kty", "crv", "x", "y"}, keysOf(embedded))
-}
-
-func keysOf(m map[string]any) []string {
-	var names []string
-	for name := range m {
-		names = append(names, name)
-	}
-	return names
-}
-
 func TestAlgorithm(t *testing.T) {
 	ec, err := jws.NewKey(newEC(t, elliptic.P256()), "")
 	require.NoError(t, err)
