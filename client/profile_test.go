@@ -159,16 +159,18 @@ func TestProfileOfTheAuthorizationRequest(t *testing.T) {
 
 // What weakens a login does so by its own name, and nothing else does.
 func TestProfileThatWeakensALogin(t *testing.T) {
-	config := client.Config{Scopes: []string{"openid"}}
 	for name, row := range map[string]struct {
 		authorization    profiles.Authorization
+		secret           string
 		challenge, nonce bool
 	}{
-		"neither":  {profiles.Authorization{}, true, true},
-		"no PKCE":  {profiles.Authorization{NoPKCE: true}, false, true},
-		"no nonce": {profiles.Authorization{NoNonce: true}, true, false},
+		"neither":                  {profiles.Authorization{}, "S", true, true},
+		"no PKCE":                  {profiles.Authorization{NoPKCE: true}, "S", false, true},
+		"PKCE for a public client": {profiles.Authorization{NoPKCE: true}, "", true, true},
+		"no nonce":                 {profiles.Authorization{NoNonce: true}, "S", true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			config := client.Config{Scopes: []string{"openid"}, ClientSecret: row.secret}
 			o := newOdd(t).at(oddToken, 200, `{"access_token":"AT1","scope":"mail"}`)
 			s := o.session(profiles.Provider{Authorization: row.authorization}, config)
 			p, query := begin(t, s, nil)

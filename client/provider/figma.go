@@ -8,10 +8,10 @@ var Figma = &Provider{
 	TokenHosts: []string{"api.figma.com"},
 	Endpoint: oauth2.Endpoint{
 		AuthURL:  "https://www.figma.com/oauth",
-		TokenURL: "https://api.figma.com/v1/oauth/token", // not confirmed
+		TokenURL: "https://api.figma.com/v1/oauth/token",
 	},
 	RefreshURL:    "https://api.figma.com/v1/oauth/refresh",
-	SecretMethod:  "client_secret_basic", // not confirmed
+	SecretMethod:  "client_secret_basic",
 	Authorization: Authorization{ScopeSeparator: ","},
 	API:           API{Hosts: []string{"api.figma.com"}},
 }

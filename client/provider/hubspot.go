@@ -11,7 +11,7 @@ var HubSpot = &Provider{
 		AuthURL:  "https://app.hubspot.com/oauth/authorize",
 		TokenURL: "https://api.hubapi.com/oauth/2026-03/token",
 	},
-	RevocationURL: "https://api.hubapi.com/oauth/2026-03/token/revoke", // not confirmed: that it is RFC 7009's
+	RevocationURL: "https://api.hubapi.com/oauth/2026-03/token/revoke",
 	SecretMethod:  "client_secret_post",
 	Answer: Answer{
 		Members: map[string]string{"error": "status", "error_description": "message"},

@@ -10,7 +10,7 @@ var Linear = &Provider{
 		AuthURL:  "https://linear.app/oauth/authorize",
 		TokenURL: "https://api.linear.app/oauth/token",
 	},
-	RevocationURL: "https://api.linear.app/oauth/revoke", // not confirmed: that it is RFC 7009's
+	RevocationURL: "https://api.linear.app/oauth/revoke",
 	SecretMethod:  "client_secret_post",
 	Authorization: Authorization{ScopeSeparator: ","},
 	Answer:        Answer{ScopeSeparator: ","}, // not confirmed: spaces do as well

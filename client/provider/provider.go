@@ -97,7 +97,8 @@ type Authorization struct {
 	Iss string
 
 	// NoPKCE leaves out the code_challenge (RFC 7636), for servers that refuse it: what weakens a login, because a
-	// stolen code can be redeemed then. False: PKCE with S256.
+	// stolen code can be redeemed then. A client without secret, key or certificate goes with PKCE all the same. False: PKCE with
+	// S256.
 	NoPKCE bool
 
 	// NoNonce leaves out the nonce (OpenID Connect Core §3.1.2.1), for servers whose id tokens have none: what weakens

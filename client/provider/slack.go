@@ -4,7 +4,7 @@ import "golang.org/x/oauth2/endpoints"
 
 // Slack is the profile of Slack apps with OAuth v2. The token is the bot's; where no scopes of a bot were asked for, the
 // user's. Ask for those of users by the parameter "user_scope", with commas. Tokens are renewed where the app has token rotation
-// turned on; without it they do not expire. An app with PKCE turned on has no client secret.
+// turned on; without it they do not expire. An app with PKCE turned on has no client secret, and one with a secret goes without.
 var Slack = &Provider{
 	Name:           "Slack",
 	TokenHosts:     []string{"slack.com"},
@@ -12,7 +12,7 @@ var Slack = &Provider{
 	RevocationURL:  "https://slack.com/api/auth.revoke",
 	RevokeByBearer: true,
 	SecretMethod:   "client_secret_post",
-	Authorization:  Authorization{ScopeSeparator: ","},
+	Authorization:  Authorization{ScopeSeparator: ",", NoPKCE: true},
 	Answer: Answer{
 		Unwrap:  []string{"", "authed_user"},
 		Success: Match{"ok", "true"},
@@ -43,10 +43,13 @@ var Slack = &Provider{
 // SlackOpenID is the profile of "Sign in with Slack": OpenID Connect at the issuer https://slack.com, whose answers say ok as
 // those of Slack do.
 var SlackOpenID = &Provider{
-	Name:         "Sign in with Slack",
-	Issuers:      []string{"https://slack.com"},
-	Issuer:       "https://slack.com",
-	SecretMethod: "client_secret_post",
-	Answer:       Slack.Answer,
-	API:          Slack.API,
+	Name:           "Sign in with Slack",
+	Issuers:        []string{"https://slack.com"},
+	Issuer:         "https://slack.com",
+	RevocationURL:  Slack.RevocationURL,
+	RevokeByBearer: true,
+	SecretMethod:   "client_secret_post",
+	Authorization:  Authorization{NoPKCE: true},
+	Answer:         Slack.Answer,
+	API:            Slack.API,
 }

@@ -12,7 +12,7 @@ var Xero = &Provider{
 		AuthURL:  "https://login.xero.com/identity/connect/authorize",
 		TokenURL: "https://identity.xero.com/connect/token",
 	},
-	RevocationURL: "https://identity.xero.com/connect/revocation", // not confirmed
+	RevocationURL: "https://identity.xero.com/connect/revocation",
 	SecretMethod:  "client_secret_basic",
 	API:           API{Hosts: []string{"api.xero.com"}},
 }

@@ -27,9 +27,8 @@ var Zoho = &Provider{
 		Errors: map[string]string{
 			"invalid_code":          "invalid_grant",           // not confirmed: under 200, of refresh tokens too
 			"invalid_client_secret": "invalid_client",          // not confirmed
-			"Access Denied":         "temporarily_unavailable", // not confirmed: too many requests
+			"Access Denied":         "temporarily_unavailable", // too many requests
 		},
-		ScopeSeparator: ",",
 	},
 	API: API{
 		Hosts:  []string{"*.zohoapis.{region}", "*.zoho.{region}"},
