@@ -59,6 +59,9 @@ func tightened(t *http.Transport) *http.Transport {
 	if t.TLSHandshakeTimeout <= 0 {
 		t.TLSHandshakeTimeout = handshakeLimit
 	}
+	if t.MaxResponseHeaderBytes <= 0 {
+		t.MaxResponseHeaderBytes = headerLimit // net/http's own is 10 MiB, for each of a flood of interim answers
+	}
 	if tc := t.TLSClientConfig; tc != nil {
 		// Zero is Go's own floor, TLS 1.2; only a program that has lowered it needs correction.
 		if tc.MinVersion != 0 && tc.MinVersion < tls.VersionTLS12 {
