@@ -111,9 +111,9 @@ func wider(scopes []string, field string, more []string) ([]string, error) {
 func (c *Client) canAsk(m *authserver.Metadata) error {
 	switch {
 	case m.AuthorizationEndpoint == "":
-		return &ConfigError{"Config.Endpoint.AuthURL", "is empty, and the server's metadata names no authorization endpoint"}
+		return &ConfigError{"Config.Endpoint.AuthURL", "is empty, and " + m.Lacks("authorization_endpoint").Error()}
 	case m.PushRequired && m.PushEndpoint == "":
-		return errors.New("the server's metadata demands pushed authorization requests (RFC 9126) and names no endpoint for them; tell whoever runs it")
+		return fmt.Errorf("the server's metadata demands pushed authorization requests (RFC 9126): %w", m.Lacks("pushed_authorization_request_endpoint"))
 	case c.protected != nil && len(m.CodeChallengeMethods) == 0:
 		return errors.New("the server's metadata does not say that it supports PKCE (code_challenge_methods_supported), without which a login can be stolen; tell whoever runs it")
 	case len(m.CodeChallengeMethods) > 0 && !slices.Contains(m.CodeChallengeMethods, "S256"):

@@ -75,7 +75,7 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 		return nil, err
 	}
 	if metadata.DeviceAuthorizationEndpoint == "" {
-		return nil, &ConfigError{"Config.Endpoint.DeviceAuthURL", "is empty, and the server's metadata names no device authorization endpoint"}
+		return nil, &ConfigError{"Config.Endpoint.DeviceAuthURL", "is empty, and " + metadata.Lacks("device_authorization_endpoint").Error()}
 	}
 	scopes, err := wider(s.client.ownScopes(metadata), "Device.Scopes", d.Scopes)
 	if err != nil {

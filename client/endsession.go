@@ -44,7 +44,7 @@ func (s *Session) endSessionURL(ctx context.Context, params url.Values) (string,
 		return "", err
 	}
 	if m.EndSessionEndpoint == "" {
-		return "", fmt.Errorf("the server's metadata, its OpenID document included, names no end_session_endpoint: %w", errors.ErrUnsupported)
+		return "", fmt.Errorf("%w: %w", m.Lacks("end_session_endpoint"), errors.ErrUnsupported)
 	}
 	query := cloned(params)
 	query.Set("client_id", clientID)

@@ -47,6 +47,9 @@ func (c *Client) identify(ctx context.Context, m *authserver.Metadata, grantType
 			return nil, nil, err
 		}
 	default:
+		if err := m.Unusable("registration_endpoint"); err != nil {
+			return nil, nil, err
+		}
 		return nil, nil, &ConfigError{"Config.ClientID", fmt.Sprintf("has to be set, and Config.Issuer: the authorization server of the resource, %q, lets programs register neither by themselves nor by a document; have whoever runs it register this one", m.Issuer)}
 	}
 	server, err := c.serverAs(m, who)

@@ -45,7 +45,7 @@ func (s *Session) introspect(ctx context.Context, into any) (active bool, err er
 		return false, err
 	}
 	if m.IntrospectionEndpoint == "" {
-		return false, fmt.Errorf("the server's metadata names no introspection_endpoint: %w", errors.ErrUnsupported)
+		return false, fmt.Errorf("%w: %w", m.Lacks("introspection_endpoint"), errors.ErrUnsupported)
 	}
 	server = s.client.at(server, m, m.IntrospectionAuthMethods, m.IntrospectionAuthAlgorithms)
 	answer, err := server.Introspect(ctx, m.IntrospectionEndpoint, secret.New(t.AccessToken), "access_token")

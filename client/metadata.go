@@ -143,7 +143,10 @@ func (m *metadataCache) ask(ctx context.Context, c *Client, issuer string) (*aut
 		if err != nil {
 			return nil, 0, err
 		}
-		return c.overlay(found), found.Life, nil
+		if found = c.overlay(found); found.TokenEndpoint == "" {
+			err = found.Lacks("token_endpoint") // for clients with a certificate
+		}
+		return found, found.Life, err
 	})
 }
 

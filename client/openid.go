@@ -1,9 +1,9 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
@@ -25,20 +25,18 @@ func (c *Client) withOpenID(ctx context.Context, m *authserver.Metadata, member 
 	if err != nil {
 		return nil, err
 	}
-	whole := *m
-	if m.KeysURI == "" {
-		whole.KeysURI, whole.IDTokenAlgorithms, whole.UserInfoAlgorithms = other.KeysURI, other.IDTokenAlgorithms, other.UserInfoAlgorithms
-	}
-	whole.UserInfoEndpoint = cmp.Or(m.UserInfoEndpoint, other.UserInfoEndpoint)
-	whole.EndSessionEndpoint = cmp.Or(m.EndSessionEndpoint, other.EndSessionEndpoint)
-	return &whole, nil
+	return m.WithOpenID(other), nil
 }
 
-// withKeys is m with the address of the keys that its id tokens are checked with. The error is a *keysError.
+// withKeys is m with the address of the keys that its id tokens are checked with. The error is a *keysError, unless the server names an
+// address that cannot be used: a server without any is believed for its TLS, one that signs by keys out of reach is not.
 func (c *Client) withKeys(ctx context.Context, m *authserver.Metadata) (*authserver.Metadata, error) {
 	whole, err := c.withOpenID(ctx, m, keysURI)
 	if err != nil {
 		return nil, &keysError{err}
+	}
+	if err := whole.Unusable("jwks_uri"); err != nil && whole.KeysURI == "" {
+		return nil, fmt.Errorf("%w: %w", ErrIDToken, err)
 	}
 	return whole, nil
 }

@@ -80,9 +80,6 @@ func TestOpenIDDocumentThatDoesNotCount(t *testing.T) {
 		"another issuer": func(p *provider) {
 			p.split(func(m map[string]any) { m["issuer"], m["jwks_uri"] = "https://as.test/", "https://as.test/other" })
 		},
-		"an endpoint in plain text": func(p *provider) {
-			p.split(func(m map[string]any) { m["userinfo_endpoint"] = "http://as.test/me" })
-		},
 		"without them": func(p *provider) {
 			p.split(func(m map[string]any) {
 				maps.DeleteFunc(m, func(name string, _ any) bool { return p.metadata[name] == nil })
@@ -105,6 +102,79 @@ func TestOpenIDDocumentThatDoesNotCount(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestUnusableEndpoint: an address that nothing may be sent to costs what needs it, which says so, and nothing else. Where the
+// OpenID document has a better one, it is taken.
+func TestUnusableEndpoint(t *testing.T) {
+	for _, split := range []bool{false, true} {
+		openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+			for member, address := range map[string]string{
+				"userinfo_endpoint": "http://as.test/me", "end_session_endpoint": "javascript:alert(1)", "revocation_endpoint": "http://as.test/revoke",
+				"introspection_endpoint": "//as.test/introspect", "device_authorization_endpoint": "http://127.0.0.1/device",
+				"registration_endpoint": "http://as.test/register", "pushed_authorization_request_endpoint": "ftp://as.test/par",
+			} {
+				p.metadata[member] = address
+			}
+			if split {
+				p.openID = maps.Clone(p.metadata)
+				p.openID["userinfo_endpoint"] = "https://as.test/me"
+			}
+			p.tells("application/json", `{"sub":"alice"}`)
+			require.NoError(t, p.login(alice, client.AuthCode{}))
+			unusable := func(err error, member string) {
+				t.Helper()
+				require.ErrorContains(t, err, "the "+member+" in the server's metadata cannot be used")
+			}
+			if err := alice.UserInfo(t.Context(), new(whom)); split {
+				require.NoError(t, err)
+				require.Equal(t, 1, p.count("/me"))
+			} else {
+				require.ErrorIs(t, err, errors.ErrUnsupported)
+				unusable(err, "userinfo_endpoint")
+			}
+			_, err := alice.EndSessionURL(t.Context(), nil)
+			unusable(err, "end_session_endpoint")
+			_, err = alice.Introspect(t.Context(), nil)
+			unusable(err, "introspection_endpoint")
+			unusable(alice.Login(t.Context(), client.Device{Prompt: shown}), "device_authorization_endpoint")
+			unusable(alice.Logout(t.Context()), "revocation_endpoint")
+			p.metadata["require_pushed_authorization_requests"] = true
+			time.Sleep(2 * time.Hour)
+			_, err = alice.Start(t.Context(), client.AuthCode{})
+			unusable(err, "pushed_authorization_request_endpoint")
+		})
+	}
+}
+
+// TestUnusableKeys: a server that names keys which cannot be asked for vouches for its id tokens by no other means.
+func TestUnusableKeys(t *testing.T) {
+	openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+		require.NoError(t, p.login(alice, client.AuthCode{}))
+		p.metadata["jwks_uri"] = "http://as.test/jwks"
+		time.Sleep(2 * time.Hour)
+		_, err := alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		require.Contains(t, p.kinds(), "id token refused")
+		began := time.Now()
+		err = p.login(alice, client.AuthCode{})
+		require.ErrorIs(t, err, client.ErrIDToken)
+		require.ErrorContains(t, err, "jwks_uri")
+		require.Less(t, time.Since(began), time.Second, "trying again is of no use")
+		require.Equal(t, 1, p.count("/jwks"))
+	})
+}
+
+// TestUnusableAlias: a client with a certificate does without an endpoint rather than without its certificate.
+func TestUnusableAlias(t *testing.T) {
+	openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+		p.metadata["mtls_endpoint_aliases"] = map[string]string{"token_endpoint": "http://as.test/mtls"}
+		_, err := alice.Start(t.Context(), client.AuthCode{})
+		require.ErrorContains(t, err, "the token_endpoint in the server's metadata cannot be used")
+	}, func(c *client.Config) {
+		certificate := selfSigned(t, "app")
+		c.ClientCertificate = &certificate
+	})
 }
 
 // TestOpenIDDocumentThatCannotBeHad: nothing is known of the keys, so that no id token is believed, and none of a refresh costs

@@ -165,7 +165,7 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 		return err
 	}
 	if metadata.RevocationEndpoint == "" {
-		return fmt.Errorf("the server has no revocation endpoint: %w", errors.ErrUnsupported)
+		return fmt.Errorf("%w: %w", metadata.Lacks("revocation_endpoint"), errors.ErrUnsupported)
 	}
 	server = c.at(server, metadata, metadata.RevocationAuthMethods, metadata.RevocationAuthAlgorithms)
 	if r, err = c.profile.revoked(r, c.serverTime(c.machine.Now().Wall)); err != nil {

@@ -49,7 +49,7 @@ func (s *Session) userInfo(ctx context.Context, into any) error {
 		return err
 	}
 	if m.UserInfoEndpoint == "" {
-		return fmt.Errorf("the server's metadata, its OpenID document included, names no userinfo_endpoint: %w", errors.ErrUnsupported)
+		return fmt.Errorf("%w: %w", m.Lacks("userinfo_endpoint"), errors.ErrUnsupported)
 	}
 	body, kind, err := s.askUserInfo(ctx, m.UserInfoEndpoint)
 	if err == nil && kind == "application/jwt" {

@@ -1,9 +1,7 @@
 package authserver
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,42 +11,6 @@ import (
 	"time"
 )
 
-// Metadata is the part of an authorization server's metadata that is used (RFC 8414 §2). What the
-// server does not say is empty.
-type Metadata struct {
-	Issuer                      string   `json:"issuer"`
-	AuthorizationEndpoint       string   `json:"authorization_endpoint"`
-	TokenEndpoint               string   `json:"token_endpoint"`
-	DeviceAuthorizationEndpoint string   `json:"device_authorization_endpoint"`
-	RevocationEndpoint          string   `json:"revocation_endpoint"`
-	TokenEndpointAuthMethods    []string `json:"token_endpoint_auth_methods_supported"`
-	TokenEndpointAuthAlgorithms []string `json:"token_endpoint_auth_signing_alg_values_supported"`
-	RevocationAuthMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
-	RevocationAuthAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
-	IntrospectionEndpoint       string   `json:"introspection_endpoint"`
-	IntrospectionAuthMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
-	IntrospectionAuthAlgorithms []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
-	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
-	DPoPSigningAlgs             []string `json:"dpop_signing_alg_values_supported"`
-	AuthorizationResponseIss    bool     `json:"authorization_response_iss_parameter_supported"`
-	PushEndpoint                string   `json:"pushed_authorization_request_endpoint"`
-	PushRequired                bool     `json:"require_pushed_authorization_requests"`
-	RegistrationEndpoint        string   `json:"registration_endpoint"`
-	ClientIDDocuments           bool     `json:"client_id_metadata_document_supported"`
-	Scopes                      []string `json:"scopes_supported"`
-
-	OpenID
-
-	// MTLS are the endpoints to be used with a client certificate (RFC 8705 §5).
-	MTLS Aliases `json:"mtls_endpoint_aliases"`
-
-	// Life is how long the document holds, by its Cache-Control and within bounds.
-	Life time.Duration `json:"-"`
-
-	// OfOpenID says that the document is the one of OpenID Connect Discovery.
-	OfOpenID bool `json:"-"`
-}
-
 // Bounds of Metadata.Life: a server that forbids caching is not asked before every request, and one that allows a
 // year of it is found again when its endpoints have moved.
 const (
@@ -56,28 +18,6 @@ const (
 	shortestLife = 5 * time.Minute
 	longestLife  = 24 * time.Hour
 )
-
-// Aliases are the addresses of endpoints where they take a client certificate (RFC 8705 §5); empty: as elsewhere.
-type Aliases struct {
-	TokenEndpoint               string `json:"token_endpoint"`
-	DeviceAuthorizationEndpoint string `json:"device_authorization_endpoint"`
-	RevocationEndpoint          string `json:"revocation_endpoint"`
-	IntrospectionEndpoint       string `json:"introspection_endpoint"`
-	PushEndpoint                string `json:"pushed_authorization_request_endpoint"`
-	UserInfoEndpoint            string `json:"userinfo_endpoint"`
-}
-
-// WithAliases is m with its mtls_endpoint_aliases in place of the endpoints.
-func (m *Metadata) WithAliases() *Metadata {
-	moved := *m
-	moved.TokenEndpoint = cmp.Or(m.MTLS.TokenEndpoint, m.TokenEndpoint)
-	moved.DeviceAuthorizationEndpoint = cmp.Or(m.MTLS.DeviceAuthorizationEndpoint, m.DeviceAuthorizationEndpoint)
-	moved.RevocationEndpoint = cmp.Or(m.MTLS.RevocationEndpoint, m.RevocationEndpoint)
-	moved.IntrospectionEndpoint = cmp.Or(m.MTLS.IntrospectionEndpoint, m.IntrospectionEndpoint)
-	moved.PushEndpoint = cmp.Or(m.MTLS.PushEndpoint, m.PushEndpoint)
-	moved.UserInfoEndpoint = cmp.Or(m.MTLS.UserInfoEndpoint, m.UserInfoEndpoint)
-	return &moved
-}
 
 // DiscoveryError says that an issuer has no usable metadata, and what was tried.
 type DiscoveryError struct {
@@ -141,7 +81,7 @@ func discover(ctx context.Context, hc *http.Client, issuer string, openID bool) 
 		}
 		m, err := fetch(ctx, hc, address, u.Scheme == "http")
 		if err == nil {
-			err = m.check(issuer, u)
+			err = m.check(issuer)
 		}
 		if err == nil {
 			m.OfOpenID = i > 0
@@ -184,9 +124,9 @@ func fetch(ctx context.Context, hc *http.Client, address string, loopback bool) 
 	if err != nil {
 		return nil, err
 	}
-	m := new(Metadata)
-	if json.Unmarshal(body, m) != nil {
-		return nil, errors.New("the document is not a JSON object of the right form")
+	m, err := readMetadata(body, loopback)
+	if err != nil {
+		return nil, err
 	}
 	m.Life = life(header)
 	return m, nil
@@ -211,37 +151,15 @@ func life(h http.Header) time.Duration {
 
 // check holds a document against the issuer it was asked for: by code points, without any normalization (RFC 8414
 // §3.3, §4). Another spelling is another issuer, also for the iss of id tokens and of authorization responses.
-func (m *Metadata) check(issuer string, u *url.URL) error {
+func (m *Metadata) check(issuer string) error {
 	if m.Issuer != issuer {
 		return fmt.Errorf("the document is of another issuer, %q; Config.Issuer has to be spelt exactly as the server spells itself", scrubber{}.words(m.Issuer))
 	}
-	if m.TokenEndpoint == "" {
-		return errors.New("the document names no token_endpoint")
+	if err := m.Unusable("authorization_endpoint"); err != nil {
+		return err
 	}
-	for _, e := range []struct{ name, address string }{
-		{"authorization_endpoint", m.AuthorizationEndpoint},
-		{"token_endpoint", m.TokenEndpoint},
-		{"device_authorization_endpoint", m.DeviceAuthorizationEndpoint},
-		{"revocation_endpoint", m.RevocationEndpoint},
-		{"introspection_endpoint", m.IntrospectionEndpoint},
-		{"pushed_authorization_request_endpoint", m.PushEndpoint},
-		{"registration_endpoint", m.RegistrationEndpoint},
-		{"jwks_uri", m.KeysURI},
-		{"userinfo_endpoint", m.UserInfoEndpoint},
-		{"end_session_endpoint", m.EndSessionEndpoint},
-		{"token_endpoint alias for mutual TLS", m.MTLS.TokenEndpoint},
-		{"device_authorization_endpoint alias for mutual TLS", m.MTLS.DeviceAuthorizationEndpoint},
-		{"revocation_endpoint alias for mutual TLS", m.MTLS.RevocationEndpoint},
-		{"introspection_endpoint alias for mutual TLS", m.MTLS.IntrospectionEndpoint},
-		{"pushed_authorization_request_endpoint alias for mutual TLS", m.MTLS.PushEndpoint},
-		{"userinfo_endpoint alias for mutual TLS", m.MTLS.UserInfoEndpoint},
-	} {
-		if e.address == "" {
-			continue
-		}
-		if err := checkEndpoint(e.address, u.Scheme == "http"); err != nil {
-			return fmt.Errorf("the document's %s is %w", e.name, err)
-		}
+	if m.TokenEndpoint == "" {
+		return m.Lacks("token_endpoint")
 	}
 	return nil
 }

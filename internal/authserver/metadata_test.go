@@ -1,8 +1,14 @@
 package authserver_test
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,4 +74,156 @@ func TestAbsentMetadata(t *testing.T) {
 	unfit, ok := errors.AsType[*authserver.DiscoveryError](err)
 	require.True(t, ok)
 	require.False(t, unfit.IsAbsent())
+}
+
+// addresses are the members of Metadata that are addresses, with a space where they lie in another member: found by
+// their types, so that none is forgotten.
+var addresses = func() (all []string) {
+	var walk func(t reflect.Type, within string)
+	walk = func(t reflect.Type, within string) {
+		for f := range t.Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			switch {
+			case f.Type.Kind() == reflect.Struct && f.Anonymous:
+				walk(f.Type, within)
+			case f.Type.Kind() == reflect.Struct:
+				walk(f.Type, name+" ")
+			case strings.HasSuffix(name, "_endpoint") || strings.HasSuffix(name, "_uri"):
+				all = append(all, within+name)
+			}
+		}
+	}
+	walk(reflect.TypeFor[authserver.Metadata](), "")
+	return all
+}()
+
+// at finds the address in m that the member named stands for.
+func at(m *authserver.Metadata, member string) string {
+	v := reflect.ValueOf(m).Elem()
+	name, alias, within := strings.Cut(member, " ")
+	if within {
+		v, name = v.FieldByName("MTLS"), alias
+	}
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if f.Tag.Get("json") == name {
+			return v.FieldByIndex(f.Index).String()
+		}
+	}
+	panic(member)
+}
+
+// Over TLS nothing may lead to plain http, not even on this machine: a server elsewhere has no business
+// with what listens here. Without a good token endpoint nothing works; without another one, what needs it.
+// Shows R6749-3.1-3, R7009-2-2, O21-1.5-1, OIDCD-3-1, MCP25-SEC-2.
+func TestEndpointsAreSafe_R8414_2(t *testing.T) {
+	require.Subset(t, addresses, []string{"jwks_uri", "userinfo_endpoint", "mtls_endpoint_aliases token_endpoint"})
+	require.GreaterOrEqual(t, len(addresses), 15)
+	var says map[string]any
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(says) })
+	overTLS, local := httptest.NewTLSServer(h), httptest.NewServer(h)
+	defer overTLS.Close()
+	defer local.Close()
+	clients := map[*httptest.Server]*http.Client{overTLS: authserver.NewHTTPClient(overTLS.Client()), local: authserver.NewHTTPClient(local.Client())}
+	defer clients[overTLS].CloseIdleConnections()
+	defer clients[local].CloseIdleConnections()
+	for _, c := range []struct {
+		address              string
+		fromTLS, fromLocally bool
+	}{
+		{"https://as.example/x?y=1", true, true},
+		{"http://127.0.0.1:1/x", false, true},
+		{"http://[::1]/x", false, true},
+		{"http://localhost/x", false, true},
+		{"http://as.example/x", false, false},
+		{"https://user@as.example/x", false, false},
+		{"https://as.example/x#f", false, false},
+		{"javascript:alert(1)", false, false},
+		{"/token", false, false},
+		{"https:///token", false, false},
+	} {
+		for _, member := range addresses {
+			for _, server := range []*httptest.Server{overTLS, local} {
+				says = map[string]any{"issuer": server.URL, "token_endpoint": "https://as.example/token"}
+				name, alias, within := strings.Cut(member, " ")
+				if says[name] = c.address; within {
+					says[name] = map[string]string{alias: c.address}
+				}
+				m, err := authserver.Discover(t.Context(), clients[server], server.URL)
+				text := fmt.Sprintf("%s %s %s: %v", member, c.address, server.URL, err)
+				switch usable := map[*httptest.Server]bool{overTLS: c.fromTLS, local: c.fromLocally}[server]; {
+				case usable:
+					require.NoError(t, err, text)
+					require.Equal(t, c.address, at(m, member), text)
+				case member == "token_endpoint" || member == "authorization_endpoint":
+					require.ErrorContains(t, err, name, text)
+				default:
+					require.NoError(t, err, text)
+					require.Empty(t, at(m, member), text)
+					name = cmp.Or(alias, name)
+					if within {
+						m = m.WithAliases()
+						require.Empty(t, at(m, name), text)
+					}
+					require.ErrorContains(t, m.Lacks(name), name, text)
+					require.Equal(t, m.Unusable(name), m.Lacks(name), text)
+				}
+			}
+		}
+	}
+}
+
+// Members are compared by their exact names. What is given twice or as something else costs what needs it, and no more.
+// Shows R8414-3.2-1.
+func TestMembersThatDoNotFit(t *testing.T) {
+	const whole = `"token_endpoint":"https://as.example/token","authorization_endpoint":"https://as.example/authorize"`
+	for name, c := range map[string]struct {
+		members string
+		want    string // of the error; empty: none
+		lacks   string // a member that cannot be used
+		check   func(*authserver.Metadata) bool
+	}{
+		"other letters": {whole + `,"Token_Endpoint":"https://evil.example/t","ISSUER":"https://evil.example","JWKS_URI":"https://evil.example/k","Scopes_Supported":["x"],"mtls_endpoint_aliaſes":{"token_endpoint":"https://evil.example/t"}`, "", "",
+			func(m *authserver.Metadata) bool {
+				return m.TokenEndpoint == "https://as.example/token" && m.KeysURI == "" && m.Scopes == nil && m.MTLS.TokenEndpoint == "" && m.Unusable("jwks_uri") == nil
+			}},
+		"other letters only":    {`"Token_Endpoint":"https://evil.example/t"`, "token_endpoint", "", nil},
+		"issuer twice":          {`"issuer":"https://evil.example",` + whole, "another issuer", "", nil},
+		"token twice":           {whole + `,"token_endpoint":"https://evil.example/t"`, "token_endpoint", "", nil},
+		"token thrice":          {whole + `,"token_endpoint":"https://as.example/token","token_endpoint":"https://as.example/token"`, "token_endpoint", "", nil},
+		"authorization twice":   {whole + `,"authorization_endpoint":"https://evil.example/a"`, "authorization_endpoint", "", nil},
+		"authorization, number": {`"token_endpoint":"https://as.example/token","authorization_endpoint":7`, "authorization_endpoint", "", nil},
+		"token, list":           {`"token_endpoint":["https://as.example/token"]`, "token_endpoint", "", nil},
+		"keys twice":            {whole + `,"jwks_uri":"https://as.example/k","jwks_uri":"https://evil.example/k"`, "", "jwks_uri", nil},
+		"UserInfo, list":        {whole + `,"userinfo_endpoint":["https://as.example/me"]`, "", "userinfo_endpoint", nil},
+		"registration, null":    {whole + `,"registration_endpoint":null`, "", "", func(m *authserver.Metadata) bool { return m.Unusable("registration_endpoint") == nil }},
+		"scopes, text":          {whole + `,"scopes_supported":"a b"`, "", "", func(m *authserver.Metadata) bool { return m.Scopes == nil }},
+		"scopes, mixed":         {whole + `,"scopes_supported":["a",7]`, "", "", func(m *authserver.Metadata) bool { return m.Scopes == nil }},
+		"scopes twice":          {whole + `,"scopes_supported":["a"],"scopes_supported":["b"]`, "", "", func(m *authserver.Metadata) bool { return m.Scopes == nil }},
+		"unknown twice":         {whole + `,"x":1,"x":2`, "", "", nil},
+		"yes in quotes":         {whole + `,"authorization_response_iss_parameter_supported":"true"`, "", "", func(m *authserver.Metadata) bool { return m.AuthorizationResponseIss }},
+		"yes as a number":       {whole + `,"require_pushed_authorization_requests":1`, "", "", func(m *authserver.Metadata) bool { return !m.PushRequired }},
+		"aliases, PHP's empty object": {whole + `,"mtls_endpoint_aliases":[]`, "", "",
+			func(m *authserver.Metadata) bool { return m.WithAliases().TokenEndpoint == m.TokenEndpoint }},
+		"an alias twice": {whole + `,"mtls_endpoint_aliases":{"token_endpoint":"https://a.example","token_endpoint":"https://b.example","revocation_endpoint":"https://r.example"}`, "", "",
+			func(m *authserver.Metadata) bool {
+				moved := m.WithAliases()
+				return moved.TokenEndpoint == "" && moved.Unusable("token_endpoint") != nil && moved.RevocationEndpoint == "https://r.example" && m.TokenEndpoint != ""
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.pages[oauthPath] = page(200, fmt.Sprintf(`{"issuer":%q,%s}`, s.url, c.members))
+			m, err := authserver.Discover(t.Context(), newHTTP(t), s.url)
+			if c.want != "" {
+				require.ErrorContains(t, err, c.want)
+				return
+			}
+			require.NoError(t, err)
+			require.True(t, c.check == nil || c.check(m))
+			if c.lacks != "" {
+				require.ErrorContains(t, m.Unusable(c.lacks), c.lacks)
+				require.Empty(t, at(m, c.lacks))
+			}
+		})
+	}
 }

@@ -84,31 +84,40 @@ func Members(data []byte) (map[string]json.RawMessage, error) { return object(da
 // object reads a JSON object. A member must not repeat (RFC 6749 §3.2): readers that take the first
 // and readers that take the last would see different tokens.
 func object(data []byte) (map[string]json.RawMessage, error) {
+	members, twice, err := readObject(data)
+	if err == nil && twice {
+		return nil, errors.New("it has a member twice")
+	}
+	return members, err
+}
+
+// readObject reads a JSON object. A member that repeats has no value, which is a value of no type; twice says that there is one.
+func readObject(data []byte) (members map[string]json.RawMessage, twice bool, err error) {
 	malformed := errors.New("it is not a JSON object")
 	d := json.NewDecoder(bytes.NewReader(data))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return nil, malformed
+		return nil, false, malformed
 	}
-	members := make(map[string]json.RawMessage)
+	members = make(map[string]json.RawMessage)
 	for d.More() {
 		token, err := d.Token()
 		name, isName := token.(string)
 		var value json.RawMessage
 		if err != nil || !isName || d.Decode(&value) != nil {
-			return nil, malformed
+			return nil, false, malformed
 		}
-		if _, twice := members[name]; twice {
-			return nil, errors.New("it has a member twice")
+		if _, given := members[name]; given {
+			value, twice = nil, true
 		}
 		members[name] = value
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, malformed
+		return nil, false, malformed
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, malformed
+		return nil, false, malformed
 	}
-	return members, nil
+	return members, twice, nil
 }
 
 // formMembers reads a form, as some servers answer in spite of RFC 6749 §5.1.
