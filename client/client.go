@@ -66,7 +66,10 @@ func New(config Config) (*Client, error) {
 	}
 	config.Resource = canonical(config.Resource)
 	known, err := config.applyProfile()
-	if err := errors.Join(err, config.validate()); err != nil {
+	if err == nil { // else what it would have filled in is missing
+		err = config.validate()
+	}
+	if err != nil {
 		return nil, err
 	}
 	c := &Client{

@@ -23,6 +23,9 @@
 // [Session.Finish] in a web backend; [Session.Adopt] takes over a token obtained elsewhere. With
 // [Config.Grant] nobody logs in at all: [ClientCredentials], [JWTBearer], [TokenExchange]. [LogEvents] writes what happens to a slog.Logger.
 //
+// What sets a well-known server apart from the RFCs is in package provider, as data: [Config.Provider], which is found by the
+// issuer or the token endpoint's host if it is nil.
+//
 // # Lifecycle
 //
 // A token is renewed in the background before it ends, while requests go on with it. When there is no

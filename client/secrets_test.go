@@ -33,6 +33,7 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/clienttest"
+	profiles "github.com/evergrant/evergrant/client/provider"
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
@@ -184,6 +185,9 @@ func (e endOf) Read([]byte) (int, error) {
 // said notes the secrets in a request and gives what a server could say back.
 func (p *tap) said(req *http.Request, body string) []string {
 	authorization := req.Header.Get("Authorization")
+	if token := req.Header.Get("X-Access-Token"); token != "" {
+		authorization = "Bearer " + token
+	}
 	if authorization == "" && body == "" {
 		return nil
 	}
@@ -204,6 +208,13 @@ func (p *tap) said(req *http.Request, body string) []string {
 		words = append(words, proof)
 	}
 	form, _ := url.ParseQuery(body)
+	var members map[string]string
+	if json.Unmarshal([]byte(body), &members) == nil {
+		form = url.Values{}
+		for name, value := range members {
+			form.Set(name, value)
+		}
+	}
 	p.query(form)
 	for _, name := range slices.Sorted(maps.Keys(form)) {
 		switch name {
@@ -613,6 +624,20 @@ var acts = []act{
 		x.vault.noteKey(base64.RawURLEncoding.EncodeToString(seed))
 		withProofs(&client.Key{Signer: key})(x)
 	}, do: askOnce},
+	{name: "a Provider of many oddities", set: func(x *trial) {
+		x.tap.base = &oddities{next: x.tap.base}
+		x.config.Provider = &profiles.Provider{
+			RawBasic: true, RevokeByBearer: true, Request: profiles.Request{JSON: true},
+			Answer: profiles.Answer{Members: map[string]string{"error_description": "error"}, Errors: map[string]string{"access_denied": "invalid_grant"}},
+			API:    profiles.API{Hosts: []string{"api.test"}, Header: "X-Access-Token: {token}"},
+		}
+		x.show(x.config.Provider)
+	}, do: func(ctx context.Context, x *trial) error {
+		x.adopt()
+		x.arm(x)
+		_, err := x.session.Renew(ctx, nil)
+		return errors.Join(err, x.get(ctx), x.session.Logout(ctx))
+	}},
 	{name: "JWTBearer", set: func(x *trial) {
 		withKey(x)
 		x.config.Grant = client.JWTBearer{Subject: "alice"}
@@ -709,6 +734,36 @@ func (p *translator) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(got), endOf{err}))
 	return resp, nil
+}
+
+// oddities stands before a server that has none: it undoes what a profile demands.
+type oddities struct{ next http.RoundTripper }
+
+func (o *oddities) RoundTrip(req *http.Request) (*http.Response, error) {
+	if token := req.Header.Get("X-Access-Token"); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+		return o.next.RoundTrip(req)
+	}
+	if req.Method != http.MethodPost {
+		return o.next.RoundTrip(req)
+	}
+	form := url.Values{}
+	if token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer "); ok {
+		form.Set("token", token)
+	} else if req.Body != nil {
+		var members map[string]string
+		if err := json.NewDecoder(req.Body).Decode(&members); err != nil {
+			return nil, err
+		}
+		for name, value := range members {
+			form.Set(name, value)
+		}
+	}
+	text := form.Encode()
+	req.SetBasicAuth("app", url.QueryEscape(secretOfClient))
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
+	return o.next.RoundTrip(req)
 }
 
 // withPushing has the server take pushed requests.

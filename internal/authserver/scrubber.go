@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"net/url"
 	"slices"
@@ -34,7 +35,7 @@ func newScrubber(form url.Values, secrets ...string) scrubber {
 		if s == "" {
 			continue
 		}
-		shapes = append(shapes, s, strings.TrimRight(s, "="), url.QueryEscape(s), url.PathEscape(s),
+		shapes = append(shapes, s, escaped(s), strings.TrimRight(s, "="), url.QueryEscape(s), url.PathEscape(s),
 			base64.RawStdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)))
 	}
 	// A replacer takes the first that fits: the longest, or the rest of it would stay.
@@ -46,6 +47,12 @@ func newScrubber(form url.Values, secrets ...string) scrubber {
 		}
 	}
 	return scrubber{strings.NewReplacer(pairs...)}
+}
+
+// escaped is s as it stands in JSON.
+func escaped(s string) string {
+	text, _ := json.Marshal(s) // a string always can
+	return string(text[1 : len(text)-1])
 }
 
 // words makes foreign text fit for an error: without secrets, printable (RFC 6749 §5.2), short.

@@ -1,0 +1,84 @@
+package provider_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/client/provider"
+)
+
+// A server that nobody has described yet needs a profile, and nothing else.
+func ExampleProvider() {
+	acme := &provider.Provider{
+		Name:      "Acme",
+		Variables: []provider.Variable{{Name: "region", Pattern: "[a-z]{2}", Default: "us"}},
+		Endpoint: oauth2.Endpoint{
+			AuthURL:  "https://login.{region}.acme.example/authorize",
+			TokenURL: "https://login.{region}.acme.example/token",
+		},
+		SecretMethod: "client_secret_post",
+		Authorization: provider.Authorization{
+			Params:         map[string]string{"access_type": "offline"},
+			ScopeSeparator: ",",
+		},
+		Request: provider.Request{JSON: true},
+		Answer: provider.Answer{
+			Unwrap: []string{"data"},
+			Errors: map[string]string{"TOKEN_GONE@refresh": "invalid_grant"},
+		},
+		API: provider.API{
+			Hosts:    []string{"api.{region}.acme.example"},
+			Header:   "X-Acme-Token: {token}",
+			Rejected: []provider.Rejection{{Status: 200, Path: "error.code", Values: []string{"TOKEN_EXPIRED"}}},
+		},
+	}
+	c, err := client.New(client.Config{
+		Provider:     acme.With("region", "eu"),
+		ClientID:     "my-program",
+		ClientSecret: "from your configuration",
+		RedirectURL:  "https://my-program.example/callback",
+		Scopes:       []string{"read", "write"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	ctx := context.Background()
+	defer c.Close(ctx)
+	p, err := c.Session("alice").Start(ctx, client.AuthCode{})
+	if err != nil {
+		panic(err)
+	}
+	asked, err := url.Parse(p.URL)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(asked.Host, asked.Query().Get("access_type"), asked.Query().Get("scope"))
+	// Output: login.eu.acme.example offline read,write
+}
+
+// What a customer's address needs is set by name, and refused before anything is sent if it cannot be.
+func ExampleProvider_With() {
+	for _, shop := range []string{"acme", "acme.evil.example/"} {
+		c, err := client.New(client.Config{
+			Provider:    provider.Shopify.With("shop", shop),
+			ClientID:    "my-program",
+			RedirectURL: "https://my-program.example/callback",
+		})
+		fmt.Println(c != nil, err)
+	}
+	// Output:
+	// true <nil>
+	// false client: Config.Provider has a value for "shop" that does not fit [A-Za-z0-9][A-Za-z0-9-]*
+}
+
+// A profile that almost fits is copied and changed.
+func ExampleFor() {
+	p := *provider.For("", "https://acme.okta.com/oauth2/default/v1/token")
+	p.API.Hosts = []string{"api.acme.example"}
+	fmt.Println(p.Name)
+	// Output: Okta
+}
