@@ -59,7 +59,7 @@ type Client struct {
 }
 
 // New makes a Client. It validates config and copies it; it does no I/O. Its error joins one
-// *ConfigError for every field that cannot be right.
+// *ConfigError for every field that cannot be right; with a Provider that cannot be, for what is wrong with that alone.
 func New(config Config) (*Client, error) {
 	if config.Grant != nil {
 		config.Grant = config.Grant.copied()

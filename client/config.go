@@ -33,8 +33,8 @@ type Config struct {
 	Endpoint oauth2.Endpoint
 
 	// Provider says in what the server and its API differ from the RFCs. What the other fields say goes before it, and
-	// with neither Issuer nor Endpoint.TokenURL it says where to go, too. Nil: the profile that provider.For finds for Issuer or
-	// Endpoint.TokenURL; where there is none, or with an empty one, &provider.Provider{}, the RFCs hold.
+	// with none of Issuer, Endpoint.TokenURL and Resource it says where to go, too. Nil: the profile that provider.For finds for
+	// Issuer or Endpoint.TokenURL; where there is none, or with an empty one, &provider.Provider{}, the RFCs hold.
 	Provider *provider.Provider
 
 	// RevocationURL is the revocation endpoint (RFC 7009). Empty: the discovered one; where there is

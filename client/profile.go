@@ -49,7 +49,7 @@ func (c *Config) applyProfile() (*profile, error) {
 	if !p.isOf(c) {
 		p.Endpoint, p.RevocationURL, p.RefreshURL = oauth2.Endpoint{}, "", ""
 	}
-	if c.Issuer == "" && c.Endpoint.TokenURL == "" {
+	if c.Issuer == "" && c.Endpoint.TokenURL == "" && c.Resource == "" {
 		if c.Issuer = p.Issuer; c.Issuer == "" {
 			c.Endpoint.TokenURL = p.Endpoint.TokenURL
 		}
@@ -66,6 +66,8 @@ func (c *Config) applyProfile() (*profile, error) {
 // isOf reports whether the addresses of p are those of the server that c names, or would be if c named one.
 func (p *profile) isOf(c *Config) bool {
 	switch {
+	case c.Resource != "":
+		return false // whoever guards that is found out
 	case c.Issuer == "" && c.Endpoint.TokenURL == "", p.Issuer == "" && p.Endpoint.TokenURL == "":
 		return true
 	}

@@ -586,6 +586,28 @@ func TestTheConfigGoesBeforeItsProfile(t *testing.T) {
 	})
 }
 
+// Whoever guards a Resource is found out, and none of a profile's addresses is mixed with that.
+func TestAProfileDoesNotLeadAwayFromAResource(t *testing.T) {
+	o := newOdd(t).at(oddAPI, 401, "").at(oddToken, 200, plainAnswer)
+	o.at("https://api.example/.well-known/oauth-protected-resource/me", 200, `{"resource":"`+oddAPI+`","authorization_servers":["https://as.example"]}`)
+	o.at("https://as.example/.well-known/oauth-authorization-server", 200, `{"issuer":"https://as.example","authorization_endpoint":"`+oddAuth+`",
+		"token_endpoint":"`+oddToken+`","code_challenge_methods_supported":["S256"],"client_id_metadata_document_supported":true}`)
+	c, err := client.New(client.Config{
+		Resource: oddAPI, LocalNetwork: true, RedirectURL: "https://app.example/cb", ClientID: "https://app.example/client",
+		Provider: &profiles.Provider{
+			Issuer: "https://known.example", RefreshURL: "https://known.example/refresh", RevocationURL: "https://known.example/revoke",
+			Authorization: profiles.Authorization{Params: map[string]string{"owner": "user"}},
+		},
+		AuthServerClient: &http.Client{Transport: o},
+	})
+	require.NoError(t, err)
+	p, query := begin(t, c.Session(""), nil)
+	require.True(t, strings.HasPrefix(p.URL, oddAuth+"?"), p.URL)
+	require.Equal(t, "user", query.Get("owner"))
+	require.NoError(t, c.Session("").Finish(t.Context(), p, back(query)))
+	require.ErrorIs(t, c.Session("").Logout(t.Context()), errors.ErrUnsupported)
+}
+
 // Metadata goes before a profile's own addresses, which fill what it leaves out.
 func TestMetadataGoesBeforeAProfilesAddresses(t *testing.T) {
 	o := newOdd(t).at(oddToken, 200, plainAnswer).at(oddRevoke, 200, "")
