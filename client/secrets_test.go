@@ -594,6 +594,20 @@ var acts = []act{
 		_, err := x.session.Token(ctx)
 		return err
 	}, set: func(x *trial) { x.config.Grant = client.ClientCredentials{} }},
+	{name: "a Provider of many oddities", set: func(x *trial) {
+		x.tap.base = &oddities{next: x.tap.base}
+		x.config.Provider = &profiles.Provider{
+			RawBasic: true, RevokeByBearer: true, Request: profiles.Request{JSON: true},
+			Answer: profiles.Answer{Members: map[string]string{"error_description": "error"}, Errors: map[string]string{"access_denied": "invalid_grant"}},
+			API:    profiles.API{Hosts: []string{"api.test"}, Header: "X-Access-Token: {token}"},
+		}
+		x.show(x.config.Provider)
+	}, do: func(ctx context.Context, x *trial) error {
+		x.adopt()
+		x.arm(x)
+		_, err := x.session.Renew(ctx, nil)
+		return errors.Join(err, x.get(ctx), x.session.Logout(ctx))
+	}},
 	{name: "private_key_jwt", set: withKey, do: renewAndLogout},
 	{name: "client_secret_jwt", set: func(x *trial) {
 		x.config.AuthMethod = "client_secret_jwt"
@@ -624,20 +638,6 @@ var acts = []act{
 		x.vault.noteKey(base64.RawURLEncoding.EncodeToString(seed))
 		withProofs(&client.Key{Signer: key})(x)
 	}, do: askOnce},
-	{name: "a Provider of many oddities", set: func(x *trial) {
-		x.tap.base = &oddities{next: x.tap.base}
-		x.config.Provider = &profiles.Provider{
-			RawBasic: true, RevokeByBearer: true, Request: profiles.Request{JSON: true},
-			Answer: profiles.Answer{Members: map[string]string{"error_description": "error"}, Errors: map[string]string{"access_denied": "invalid_grant"}},
-			API:    profiles.API{Hosts: []string{"api.test"}, Header: "X-Access-Token: {token}"},
-		}
-		x.show(x.config.Provider)
-	}, do: func(ctx context.Context, x *trial) error {
-		x.adopt()
-		x.arm(x)
-		_, err := x.session.Renew(ctx, nil)
-		return errors.Join(err, x.get(ctx), x.session.Logout(ctx))
-	}},
 	{name: "JWTBearer", set: func(x *trial) {
 		withKey(x)
 		x.config.Grant = client.JWTBearer{Subject: "alice"}
