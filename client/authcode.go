@@ -51,10 +51,10 @@ type Pending struct {
 	// opened once, and within a minute or so: send the browser there at once.
 	URL string
 
-	session     string         // the store key of the session that began it
-	issuer      string         // that the request went to; empty: it is not known
-	client      *record.Client // that the grant is asked for; nil: that of the Config
-	resource    string         // that tokens are asked for first (RFC 8707); empty: none in particular
+	session     string        // the store key of the session that began it
+	issuer      string        // that the request went to; empty: it is not known
+	client      secret.String // that the grant is asked for, as in a record; empty: that of the Config
+	resource    string        // that tokens are asked for first (RFC 8707); empty: none in particular
 	scopes      []string
 	state       secret.String
 	verifier    secret.String
@@ -118,6 +118,23 @@ func (s *Session) Finish(ctx context.Context, p *Pending, callback url.Values) e
 	return nil
 }
 
+// who is the client that the grant is asked for; nil: that of the Config.
+func (p *Pending) who() *record.Client {
+	var who *record.Client
+	_ = json.Unmarshal([]byte(p.client.Reveal()), &who) // was written by withClient, if at all
+	return who
+}
+
+// withClient has p ask for a grant to who; nil: to the client of the Config.
+func (p *Pending) withClient(who *record.Client) error {
+	if who == nil {
+		return nil
+	}
+	text, err := json.Marshal(who)
+	p.client = secret.New(string(text))
+	return err
+}
+
 // answers reports whether callback carries p's state: whether it is about this login at all.
 func (p *Pending) answers(callback url.Values) bool {
 	state := callback["state"]
@@ -139,7 +156,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if !p.answers(callback) {
 		return nil, fmt.Errorf("%w: its state differs", ErrPending)
 	}
-	server, metadata, err := s.client.authServer(ctx, p.client)
+	server, metadata, err := s.client.authServer(ctx, p.who())
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +190,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	}
 	s.client.profile.keep(answer, callback)
 	return &loggedIn{
-		answer: answer, sent: sent, scopes: p.scopes, client: p.client, resource: p.resource,
+		answer: answer, sent: sent, scopes: p.scopes, client: p.who(), resource: p.resource,
 		nonce: p.nonce.Reveal(), asked: p.asked, replace: p.replace, binding: binding,
 	}, nil
 }
@@ -249,10 +266,10 @@ func printable(s string) string {
 type pendingText struct {
 	URL, Session, State, Verifier, Nonce, RedirectURL string
 	Replace                                           bool
-	Thumbprint, Key                                   string         `json:",omitempty"` // of DPoP
-	Issuer, Resource, Asked                           string         `json:",omitempty"`
-	Client                                            *record.Client `json:",omitempty"`
-	Scopes                                            []string       `json:",omitempty"`
+	Thumbprint, Key                                   string          `json:",omitempty"` // of DPoP
+	Issuer, Resource, Asked                           string          `json:",omitempty"`
+	Client                                            json.RawMessage `json:",omitempty"`
+	Scopes                                            []string        `json:",omitempty"`
 }
 
 // MarshalText implements encoding.TextMarshaler. The text is secret.
@@ -260,7 +277,7 @@ func (p Pending) MarshalText() ([]byte, error) {
 	data, err := json.Marshal(pendingText{
 		URL: p.URL, Session: p.session, State: p.state.Reveal(), Verifier: p.verifier.Reveal(), Nonce: p.nonce.Reveal(),
 		RedirectURL: p.redirectURL, Replace: p.replace, Thumbprint: p.thumbprint, Key: p.key.Reveal(),
-		Issuer: p.issuer, Client: p.client, Resource: p.resource, Asked: p.asked, Scopes: p.scopes,
+		Issuer: p.issuer, Client: json.RawMessage(p.client.Reveal()), Resource: p.resource, Asked: p.asked, Scopes: p.scopes,
 	})
 	if err != nil {
 		return nil, err
@@ -281,7 +298,7 @@ func (p *Pending) UnmarshalText(text []byte) error {
 	*p = Pending{
 		URL: t.URL, session: t.Session, state: secret.New(t.State), verifier: secret.New(t.Verifier), nonce: secret.New(t.Nonce),
 		redirectURL: t.RedirectURL, replace: t.Replace, thumbprint: t.Thumbprint, key: secret.New(t.Key),
-		spent: new(atomic.Bool), issuer: t.Issuer, client: t.Client, resource: t.Resource, asked: t.Asked, scopes: t.Scopes,
+		spent: new(atomic.Bool), issuer: t.Issuer, client: secret.New(string(t.Client)), resource: t.Resource, asked: t.Asked, scopes: t.Scopes,
 	}
 	return nil
 }

@@ -54,8 +54,11 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 		return nil, err
 	}
 	p := &Pending{
-		session: s.storeKey(), issuer: metadata.Issuer, client: who, resource: resource, scopes: scopes, redirectURL: redirectURL, replace: flow.Replace,
+		session: s.storeKey(), issuer: metadata.Issuer, resource: resource, scopes: scopes, redirectURL: redirectURL, replace: flow.Replace,
 		state: secret.New(rand.Text()), verifier: secret.New(oauth2.GenerateVerifier()), spent: new(atomic.Bool),
+	}
+	if err := p.withClient(who); err != nil {
+		return nil, err
 	}
 	if slices.Contains(scopes, "openid") {
 		p.nonce = secret.New(rand.Text())
@@ -79,7 +82,7 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 // request adds to what the program asks for the parameters that make p's authorization request.
 func (s *Session) request(form url.Values, p *Pending) {
 	form.Set("response_type", "code")
-	form.Set("client_id", s.client.clientID(p.client))
+	form.Set("client_id", s.client.clientID(p.who()))
 	form.Set("redirect_uri", p.redirectURL)
 	form.Set("state", p.state.Reveal())
 	form.Set("code_challenge", oauth2.S256ChallengeFromVerifier(p.verifier.Reveal()))

@@ -28,7 +28,7 @@ func (s *Session) push(ctx context.Context, server *authserver.Client, m *authse
 			return "", 0, err
 		}
 		address, err := withQuery(m.AuthorizationEndpoint, url.Values{
-			"client_id": {s.client.clientID(p.client)}, "request_uri": {pushed.RequestURI},
+			"client_id": {s.client.clientID(p.who())}, "request_uri": {pushed.RequestURI},
 		})
 		return address, max(cmp.Or(pushed.Lifetime, defaultPushed), leastPushed), err
 	}

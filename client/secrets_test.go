@@ -244,6 +244,7 @@ func (p *tap) received(resp *http.Response, body []byte) {
 	_ = json.Unmarshal(body, &members)
 	for name, kind := range map[string]string{
 		"access_token": "access token", "refresh_token": "refresh token", "id_token": "id token", "device_code": "device code",
+		"client_secret": "client secret", "registration_access_token": "registration token",
 	} {
 		text, _ := members[name].(string)
 		p.vault.note(kind, text)
@@ -411,7 +412,7 @@ func (x *trial) show(v any) {
 		}
 		hidden := bare(struct{ field any }{v})
 		switch v.(type) {
-		case client.Config, *client.Config: // a copy in somebody's unexported field is out of reach
+		case client.Config, *client.Config, client.Registration, *client.Registration: // a copy in somebody's unexported field is out of reach
 		case client.Pending, *client.Pending: // its URL is not secret
 			x.require(hidden, v, "state", "nonce")
 		default:
@@ -638,6 +639,18 @@ var acts = []act{
 		x.vault.noteKey(base64.RawURLEncoding.EncodeToString(seed))
 		withProofs(&client.Key{Signer: key})(x)
 	}, do: askOnce},
+	{name: "Registration", set: withResource, do: func(ctx context.Context, x *trial) error {
+		x.arm(x)
+		_, err := x.session.Start(ctx, client.AuthCode{})
+		return err
+	}},
+	{name: "Registration used", set: withResource, do: func(ctx context.Context, x *trial) error {
+		p, back := x.begin(ctx)
+		require.NoError(x.t, x.session.Finish(ctx, p, back))
+		x.arm(x)
+		_, err := x.session.Renew(ctx, nil)
+		return errors.Join(err, x.get(ctx), x.session.Logout(ctx))
+	}},
 	{name: "JWTBearer", set: func(x *trial) {
 		withKey(x)
 		x.config.Grant = client.JWTBearer{Subject: "alice"}
@@ -892,6 +905,18 @@ var echoes = map[string]func(said string) (*http.Response, error){
 	"network": func(said string) (*http.Response, error) { return nil, errors.New("cannot send " + said) },
 }
 
+// withResource has the program know the address of the API alone, register there with a token for that, and get a secret.
+func withResource(x *trial) {
+	const initial = "SENTINEL-of-those-who-may-register"
+	x.vault.note("registration token", initial)
+	x.as.Policy.Registration, x.as.Policy.Management, x.as.Policy.InitialAccessToken = true, true, initial
+	x.as.Policy.Metadata = map[string]any{"token_endpoint_auth_methods_supported": []string{"client_secret_post"}}
+	x.config.ClientID, x.config.ClientSecret, x.config.Scopes = "", "", []string{"openid", "read"}
+	x.config.Resource, x.config.LocalNetwork = x.api.URL, true
+	x.config.Registration = &client.Registration{Name: "app", AccessToken: initial}
+	x.show(x.config.Registration)
+}
+
 func refusal(members map[string]string) string {
 	text, _ := json.Marshal(members) // strings always can
 	return string(text)
@@ -919,7 +944,7 @@ func TestSecretsAreNeverShown_I10(t *testing.T) {
 			run(t, a.name+"/"+name, a.real, func(t *testing.T) {
 				x := newTrial(t, seen, func(x *trial) {
 					x.vault.note("access token", "SENTINEL-of-another-type")
-					for _, endpoint := range []string{"/token", "/revoke", "/device_authorization"} {
+					for _, endpoint := range []string{"/token", "/revoke", "/device_authorization", "/register"} {
 						x.as.Fail(endpoint, slices.Repeat([]clienttest.Fault{fault}, 50)...)
 					}
 				}, orNothing(a.set))
@@ -977,7 +1002,7 @@ func requireAllKinds(t *testing.T, seen sight) {
 	}
 	for _, kind := range []string{
 		"client secret", "refresh token", "access token", "id token", "code", "verifier", "device code", "state", "nonce", "version", "sealing key",
-		"assertion", "private key", "subject token", "actor token", "proof", "DPoP key",
+		"assertion", "private key", "subject token", "actor token", "proof", "DPoP key", "registration token",
 	} {
 		require.NotZero(t, seen.secrets[kind], kind)
 	}
@@ -1244,8 +1269,6 @@ func theRest(t *testing.T, seen sight) {
 		x.show(client.ClientCredentials{})
 		x.show(client.ExtensionGrant{})
 		x.show(client.TokenFunc(nil))
-		x.vault.note("initial access token", "an initial access token of its own")
-		x.show(client.Registration{Name: "app", AccessToken: "an initial access token of its own"})
 		x.show(&client.ConfigError{Field: "Config.ClientID", Reason: "is empty"})
 		x.show(&client.Error{Op: "login", Err: io.EOF})
 		wrong := x.config

@@ -158,11 +158,11 @@ func texts(value any) []string {
 }
 
 // serveRegistration lets a client read or delete its registration (RFC 7592).
-func (s *Server) serveRegistration(w http.ResponseWriter, r *http.Request, entry *Request) {
+func (s *Server) serveRegistration(w http.ResponseWriter, r *http.Request, id string) {
 	token, _ := bearer(r)
 	var members map[string]any
 	s.Change(func() {
-		c := s.clients[strings.TrimPrefix(entry.path, registerPath+"/")]
+		c := s.clients[id]
 		if c == nil || c.dynamic == nil || !s.Policy.Management || token != c.dynamic.token {
 			return
 		}

@@ -57,7 +57,7 @@ func (s *Server) Fail(endpoint string, faults ...Fault) {
 	s.queue(endpoint, faults)
 }
 
-var endpoints = []string{"/authorize", "/token", "/revoke", "/device_authorization", "/jwks", oauthPath, openIDPath}
+var endpoints = []string{"/authorize", "/token", "/revoke", "/device_authorization", "/jwks", registerPath, oauthPath, openIDPath}
 
 func (s *Server) queue(endpoint string, faults []Fault) {
 	s.mu.Lock()

@@ -162,12 +162,16 @@ func (s *Server) listen(h http.Handler) string {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := s.path(r.URL.Path)
 	var serve func(http.ResponseWriter, *http.Request, *Request)
-	if strings.HasPrefix(path, registerPath+"/") {
-		serve = s.serveRegistration
+	id, isManaged := strings.CutPrefix(path, registerPath+"/")
+	if isManaged {
+		path = registerPath // where faults go by
 	}
 	switch path {
 	case registerPath:
 		serve = s.serveRegister
+		if isManaged {
+			serve = func(w http.ResponseWriter, r *http.Request, _ *Request) { s.serveRegistration(w, r, id) }
+		}
 	case "/authorize":
 		serve = s.serveAuthorize
 	case "/token":
@@ -180,8 +184,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serve = s.serveKeys
 	case s.metadataPath(), openIDPath:
 		serve = s.serveMetadata
-	}
-	if serve == nil {
+	default:
 		http.NotFound(w, r)
 		return
 	}
