@@ -81,7 +81,9 @@ func (s *Session) askUserInfo(ctx context.Context, endpoint string) ([]byte, str
 		return nil, "", err
 	}
 	hc := *s.client.http // follows no redirect
-	hc.Transport = &transport.Transport{Source: s.view(""), Base: hc.Transport, Origins: []string{u.Scheme + "://" + u.Host}}
+	hc.Transport = &transport.Transport{
+		Source: s.view(""), Base: hc.Transport, Origins: []string{u.Scheme + "://" + u.Host}, Rejected: isBareForbidden,
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
 	if err != nil {
 		return nil, "", err
@@ -101,6 +103,12 @@ func (s *Session) askUserInfo(ctx context.Context, endpoint string) ([]byte, str
 	body, err := authserver.ReadAnswer(resp.Body)
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	return body, kind, err
+}
+
+// isBareForbidden reports whether an answer is what zitadel's and Dex's UserInfo endpoints say of a token that is dead: 403, and
+// no challenge. One that lacks a scope is told so by a challenge (RFC 6750 §3.1); where it is not, a renewal is spent in vain.
+func isBareForbidden(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusForbidden && resp.Header.Get("WWW-Authenticate") == ""
 }
 
 // verifyUserInfo checks a signed answer (OpenID Connect Core §5.3.2). Whom it is from and for is checked where it says so.

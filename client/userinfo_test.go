@@ -119,6 +119,65 @@ func TestUserInfoThatCannotBeHad(t *testing.T) {
 	}, func(c *client.Config) { c.Scopes = nil })
 }
 
+// meFirst answers requests for UserInfo by itself, as long as it has an answer.
+type meFirst struct {
+	next    http.RoundTripper
+	answers func(token string) *http.Response
+}
+
+func (m meFirst) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Path == "/me" {
+		if resp := m.answers(req.Header.Get("Authorization")); resp != nil {
+			return resp, nil
+		}
+	}
+	return m.next.RoundTrip(req)
+}
+
+// TestUserInfoSaysForbidden: zitadel and Dex say 403 of a token that is dead, and nothing more.
+func TestUserInfoSaysForbidden(t *testing.T) {
+	scope := http.Header{"Www-Authenticate": {`Bearer error="insufficient_scope", scope="email"`}}
+	for name, c := range map[string]struct {
+		answers func(token string) *http.Response
+		want    int // status; 0: none
+		renewed int
+	}{
+		"of the first token": {func(token string) *http.Response {
+			if token == "Bearer AT1" {
+				return answer(http.StatusForbidden, nil, "{}")
+			}
+			return nil
+		}, 0, 1},
+		"of every token": {func(string) *http.Response { return answer(http.StatusForbidden, nil, "{}") }, http.StatusForbidden, 1},
+		"for a scope":    {func(string) *http.Response { return answer(http.StatusForbidden, scope, "") }, http.StatusForbidden, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+				p.tells("application/json", `{"sub":"alice","email":"a"}`)
+				require.NoError(t, p.login(alice, client.AuthCode{}))
+				time.Sleep(time.Minute)
+				var got whom
+				err := alice.UserInfo(t.Context(), &got)
+				require.Equal(t, 1+c.renewed, p.count("/token"))
+				if c.want == 0 {
+					require.NoError(t, err)
+					require.Equal(t, whom{"alice", "a"}, got)
+					return
+				}
+				for range 2 {
+					var failed *client.Error
+					require.ErrorAs(t, err, &failed)
+					require.Equal(t, c.want, failed.StatusCode)
+					err = alice.UserInfo(t.Context(), &got)
+				}
+				require.Equal(t, 1+c.renewed, p.count("/token"), "a fresh token that is rejected is not renewed")
+			}, func(config *client.Config) {
+				config.AuthServerClient.Transport = meFirst{config.AuthServerClient.Transport, c.answers}
+			})
+		})
+	}
+}
+
 // Shows OIDC-5.3.4-1, OIDC-16.17-1. The token goes to nobody whose certificate is not good, and along no redirect.
 func TestUserInfoOfAnImpostor(t *testing.T) {
 	asked := 0
