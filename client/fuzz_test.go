@@ -196,6 +196,9 @@ func FuzzStored(f *testing.F) {
 			began := time.Now()
 			token, err := s.Token(t.Context())
 			require.Less(t, time.Since(began), 3*time.Minute)
+			for _, sent := range d.letters() {
+				require.Equal(t, "as.test", sent.url.Host, "whatever the record names")
+			}
 			if err == nil {
 				require.NotEmpty(t, token.AccessToken)
 				return

@@ -138,6 +138,8 @@ func TestEndpointsAreSafe_R8414_2(t *testing.T) {
 		{"https://user@as.example/x", false, false},
 		{"https://as.example/x#f", false, false},
 		{"javascript:alert(1)", false, false},
+		{"file:///etc/passwd", false, false},
+		{"data:text/html,x", false, false},
 		{"/token", false, false},
 		{"https:///token", false, false},
 	} {
