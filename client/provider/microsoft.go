@@ -16,7 +16,8 @@ var Microsoft = &Provider{
 		TokenURL:      "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
 		DeviceAuthURL: "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/devicecode",
 	},
-	SecretMethod: "client_secret_post",
+	SecretMethod:         "client_secret_post",
+	AssertionForEndpoint: true,
 	Answer: Answer{Errors: map[string]string{
 		"interaction_required@refresh": "invalid_grant", // nobody but a person gets on from there
 		"consent_required@refresh":     "invalid_grant", // not confirmed

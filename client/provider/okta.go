@@ -10,5 +10,6 @@ var Okta = &Provider{
 		{Name: "domain", Pattern: hostPattern},
 		{Name: "server", Pattern: `[A-Za-z0-9]+`, Default: "default"},
 	},
-	Issuer: "https://{domain}/oauth2/{server}",
+	Issuer:               "https://{domain}/oauth2/{server}",
+	AssertionForEndpoint: true,
 }

@@ -168,9 +168,11 @@ func (d *Dialect) lifetime(said string, r *reply) (_ time.Duration, ok bool) {
 	case said == "" || err == nil && n == 0:
 		return d.DefaultLifetime, d.DefaultLifetime > 0
 	case d.LifetimeUnit == UnitMilliseconds && err == nil:
-		return seconds(json.RawMessage(strconv.FormatFloat(n/1000, 'f', -1, 64))), true
+		life := seconds(json.RawMessage(strconv.FormatFloat(n/1000, 'f', -1, 64)))
+		return life, life > 0
 	case d.LifetimeUnit == UnitUnixTime && err == nil:
-		return instant(json.RawMessage(said)).Sub(r.now()), true
+		end := instant(json.RawMessage(said))
+		return end.Sub(r.now()), !end.IsZero()
 	case d.LifetimeUnit == UnitISOTime:
 		end, err := time.Parse(time.RFC3339, said)
 		return end.Sub(r.now()), err == nil

@@ -296,6 +296,40 @@ func TestDialectOfRequests(t *testing.T) {
 	})
 }
 
+// Whatever is where a profile looks, what comes of it is an answer that can be used or a failure.
+func FuzzPaths(f *testing.F) {
+	units := []string{"", authserver.UnitMilliseconds, authserver.UnitUnixTime, authserver.UnitISOTime}
+	for _, folder := range []string{"dialect"} {
+		for _, body := range bodies(f, folder) {
+			for i, path := range []string{"", "data", "authed_user.access_token", "error.code", "0.x", "a..b", "."} {
+				f.Add(200+200*(i%2), i, path, body)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, status, unit int, path, body string) {
+		d := authserver.Dialect{
+			Unwrap:      []string{"", path, "authed_user", "data"},
+			Members:     map[string]string{"access_token": path, "refresh_token": "access_token", "error": "error.code", "scope": path, "expires_in": "expires_at"},
+			SuccessPath: path, SuccessText: "true", ScopeSeparator: ",", BearerTypes: []string{"bot", path},
+			Errors:       map[string]string{"190": "invalid_grant", path + "@refresh": "invalid_grant"},
+			LifetimeUnit: units[uint(unit)%4], DefaultLifetime: time.Hour,
+		}
+		answer, err := speaking(d, status, body).Token(t.Context(), endpoint, refresh("RT-SENTINEL"), nil)
+		if err != nil {
+			requireSober(t, err)
+			return
+		}
+		require.True(t, isHeaderValue(answer.AccessToken.Reveal()))
+		require.NotEmpty(t, answer.AccessToken.Reveal())
+		require.GreaterOrEqual(t, answer.Lifetime, time.Duration(0))
+		require.LessOrEqual(t, answer.Lifetime, 3650*24*time.Hour)
+		require.NotContains(t, answer.Scopes, "")
+		for _, known := range []string{"access_token", "refresh_token", "id_token", "scope", "expires_in"} {
+			require.NotContains(t, answer.Extra, known)
+		}
+	})
+}
+
 func TestAtFindsItsWay(t *testing.T) {
 	document := json.RawMessage(`{"a":{"b":[{"c":"x"},7]},"t":true,"n":null}`)
 	for path, want := range map[string]string{
