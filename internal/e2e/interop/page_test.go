@@ -24,7 +24,8 @@ what the tests have shown. Every cell is one of
 The servers run on loopback, in the versions that Debian 12, npm and the Go proxy have. "Google's API library" is
 google.golang.org/api (Cloud Storage) over a Session's HTTP client: a local emulator of the API checks the tokens of the
 oidc-provider beside it, and where a row calls a resource, the library calls the emulator. The columns marked as fixtures are not real: what
-those servers were seen to answer is kept in internal/e2e/interop/testdata and given to the client again.
+those servers were seen to answer is kept in internal/e2e/interop/testdata and given to the client again; what was not kept of an
+answer is as the RFCs have it.
 
 `
 
