@@ -33,7 +33,7 @@ type Attempt struct {
 
 // Error implements error.
 func (e *DiscoveryError) Error() string {
-	text := "the issuer's metadata cannot be had; check Config.Issuer, or set Config.Endpoint"
+	text := "the issuer's metadata cannot be had; check Config.Issuer, or set Config.Endpoint in its place"
 	for _, a := range e.Tried {
 		text += fmt.Sprintf("; %s: %v", a.Address, a.Err)
 	}
