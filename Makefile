@@ -92,6 +92,10 @@ soak-processes: provision ## the eight processes of internal/e2e/fleet for a min
 windows: ## the file and keychain stores as Windows programs, under Wine (Debian; root or sudo)
 	$(call part,windows,internal/e2e/windows.sh)
 
+.PHONY: bench
+bench: ## Evergrant beside net/http, x/oauth2, Google's and Microsoft's libraries, as docs/performance.md
+	EVERGRANT_BENCH="$(CURDIR)/docs/performance.md" go test -C internal/bench -count=1 -v -timeout=15m -run '^TestPerformance$$' ./peers
+
 .PHONY: bench-stores
 bench-stores: provision ## Load and Swap of every store beside what it cannot do without, as docs/stores.md
 	EVERGRANT_E2E=1 EVERGRANT_BENCH="$(CURDIR)/docs/stores.md" go test -C internal/bench -count=1 -v -timeout=10m -run '^TestStores$$' ./stores

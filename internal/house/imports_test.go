@@ -88,9 +88,9 @@ func wrongWays(graph map[string][]string) []string {
 	return wrong
 }
 
-// layer is the layer that a package belongs to, or "internal"; what only tests import, "" .
+// layer is the layer that a package belongs to, or "internal"; "" where only tests and benchmarks use it.
 func layer(dir string) string {
-	if strings.HasPrefix(dir, "internal/e2e/") {
+	if strings.HasPrefix(dir, "internal/e2e/") || strings.HasPrefix(dir, "internal/bench/") {
 		return ""
 	}
 	first, _, _ := strings.Cut(dir, "/")

@@ -3,6 +3,7 @@
 package measure
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
@@ -13,20 +14,21 @@ import (
 
 // Way is one way of doing some work.
 type Way struct {
-	Name string
-	Do   func() error // the work, once
+	Name  string
+	Do    func() error // the work
+	Times int          // how often Do does it; 0: once
 }
 
 // Result is what doing the work once has cost in one way.
 type Result struct {
 	Name             string
-	Median, Min, Max time.Duration // of the rounds' means
-	Bytes, Allocs    uint64        // of the whole process, so that a server in it counts too
+	Median, Min, Max time.Duration   // of Rounds
+	Rounds           []time.Duration // the mean of each round, in their order
+	Bytes, Allocs    uint64          // of the whole process in the last round, so that a server in it counts too
 }
 
 // Contest gives each way its turn in every round, for about the given time, beginning with another one each round.
 func Contest(rounds int, turn time.Duration, ways ...Way) ([]Result, error) {
-	means := make([][]time.Duration, len(ways))
 	results := make([]Result, len(ways))
 	for round := range rounds {
 		for i := range ways {
@@ -35,22 +37,27 @@ func Contest(rounds int, turn time.Duration, ways ...Way) ([]Result, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", ways[n].Name, err)
 			}
-			means[n] = append(means[n], mean)
-			results[n] = Result{Name: ways[n].Name, Bytes: bytes, Allocs: allocs}
+			results[n] = Result{Name: ways[n].Name, Rounds: append(results[n].Rounds, mean), Bytes: bytes, Allocs: allocs}
 		}
 	}
 	for n := range results {
-		slices.Sort(means[n])
-		results[n].Min, results[n].Median, results[n].Max = means[n][0], means[n][len(means[n])/2], means[n][len(means[n])-1]
+		results[n].Median, results[n].Min, results[n].Max = Middle(results[n].Rounds)
 	}
 	return results, nil
 }
 
-// take does the work again and again for about a turn.
+// Middle returns the median of values, of which there is at least one, the smallest and the largest.
+func Middle[T cmp.Ordered](values []T) (median, least, most T) {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2], sorted[0], sorted[len(sorted)-1]
+}
+
+// take does the work again and again for about a turn. It begins with an empty heap, and pays for the garbage that it makes.
 func take(w Way, turn time.Duration) (mean time.Duration, bytes, allocs uint64, err error) {
 	if err := w.Do(); err != nil { // what is needed once is not counted
 		return 0, 0, 0, err
 	}
+	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	n, began := 0, time.Now()
@@ -60,7 +67,7 @@ func take(w Way, turn time.Duration) (mean time.Duration, bytes, allocs uint64, 
 				return 0, 0, 0, err
 			}
 		}
-		n += batch
+		n += batch * max(w.Times, 1)
 	}
 	passed := time.Since(began)
 	runtime.ReadMemStats(&after)
@@ -86,5 +93,15 @@ func Show(d time.Duration) string {
 	return fmt.Sprintf("%.3g ms", float64(d.Nanoseconds())/1e6)
 }
 
-// Ratio is the quotient of two medians, with two digits.
-func Ratio(of, to Result) string { return fmt.Sprintf("%.2f", float64(of.Median)/float64(to.Median)) }
+// Ratio is the median of the rounds' quotients, with two digits: what disturbs a round disturbs both of its turns.
+func Ratio(of, to Result) string { return fmt.Sprintf("%.2f", Quotient(of, to)) }
+
+// Quotient is Ratio as a number.
+func Quotient(of, to Result) float64 {
+	quotients := make([]float64, len(of.Rounds))
+	for i := range quotients {
+		quotients[i] = float64(of.Rounds[i]) / float64(to.Rounds[i])
+	}
+	median, _, _ := Middle(quotients)
+	return median
+}

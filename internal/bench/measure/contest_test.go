@@ -56,3 +56,27 @@ func TestShow(t *testing.T) {
 		require.Equal(t, want, measure.Show(d))
 	}
 }
+
+func TestAWayThatDoesItsWorkSeveralTimes(t *testing.T) {
+	results, err := measure.Contest(1, 10*time.Millisecond, measure.Way{Name: "a", Times: 1000, Do: func() error {
+		time.Sleep(time.Millisecond)
+		return nil
+	}})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, results[0].Median, time.Microsecond)
+	require.Less(t, results[0].Median, time.Millisecond)
+}
+
+func TestQuotientComparesRoundByRound(t *testing.T) {
+	slow := measure.Result{Rounds: []time.Duration{20, 200, 2000}}
+	quick := measure.Result{Rounds: []time.Duration{10, 100, 100}}
+	require.Equal(t, 2.0, measure.Quotient(slow, quick))
+	require.Equal(t, "2.00", measure.Ratio(slow, quick))
+}
+
+func TestMiddle(t *testing.T) {
+	values := []int{3, 1, 2}
+	median, least, most := measure.Middle(values)
+	require.Equal(t, []int{2, 1, 3}, []int{median, least, most})
+	require.Equal(t, []int{3, 1, 2}, values)
+}
