@@ -358,7 +358,12 @@ func (c *Client) checkAuthentication(claims idClaims, rules idRules) error {
 	_ = json.Unmarshal([]byte(rules.asked.Get("claims")), &wanted) // the server has read it
 	contexts := strings.Fields(rules.asked.Get("acr_values"))
 	if acr := wanted.IDToken["acr"]; acr != nil && acr.Essential {
-		contexts = append(acr.Values, acr.Value)
+		if contexts = acr.Values; acr.Value != "" {
+			contexts = append(contexts, acr.Value)
+		}
+		if claims.ACR == "" {
+			return fmt.Errorf("%w: acr is missing", ErrAuthentication)
+		}
 	}
 	if len(contexts) > 0 && (claims.ACR == "" || !slices.Contains(contexts, claims.ACR)) {
 		return fmt.Errorf("%w: acr is none of those wanted", ErrAuthentication)

@@ -763,6 +763,9 @@ func TestAuthentication(t *testing.T) {
 		{"OIDC-3.1.3.7-12 too old", url.Values{"max_age": {"300"}}, func() map[string]any { return map[string]any{"auth_time": minutesAgo(7)} }, false},
 		{"OIDC-3.1.3.7-12", url.Values{"max_age": {"300"}}, func() map[string]any { return map[string]any{"auth_time": minutesAgo(5)} }, true},
 		{"OIDC-3.1.3.7-12 at once", url.Values{"max_age": {"0"}}, func() map[string]any { return map[string]any{"auth_time": minutesAgo(2)} }, false},
+		{"OIDC-3.1.3.7-11 essential, beside others", url.Values{"claims": {`{"id_token":{"a":{"value":true},"acr":{"essential":true,"value":"gold"},"b":7}}`}}, func() map[string]any { return map[string]any{"acr": "silver"} }, false},
+		{"OIDC-3.1.3.7-11 essential, any", url.Values{"claims": {`{"id_token":{"acr":{"essential":true}}}`}}, func() map[string]any { return map[string]any{"acr": "silver"} }, true},
+		{"OIDC-3.1.3.7-11 essential, any, none", url.Values{"claims": {`{"id_token":{"acr":{"essential":true}}}`}}, func() map[string]any { return nil }, false},
 		{"OIDC-3.1.3.7-12 essential", url.Values{"claims": {`{"id_token":{"auth_time":{"essential":true}}}`}}, func() map[string]any { return nil }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
