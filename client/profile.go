@@ -46,8 +46,11 @@ func (c *Config) applyProfile() (*profile, error) {
 		p.Authorization.NoPKCE = false // a code without it would be all that it takes
 	}
 	missing, err := p.fillIn()
-	if !p.isOf(c) {
+	if !p.isOf(c) && (given.Issuer != "" || given.Endpoint.TokenURL != "") || c.Resource != "" {
 		p.Endpoint, p.RevocationURL, p.RefreshURL = oauth2.Endpoint{}, "", ""
+		if slices.ContainsFunc(given.API.Hosts, func(host string) bool { return strings.Contains(host, "{") }) {
+			p.API.Hosts = nil // they may be those of another customer, or of another region
+		}
 	}
 	if c.Issuer == "" && c.Endpoint.TokenURL == "" && c.Resource == "" {
 		if c.Issuer = p.Issuer; c.Issuer == "" {
@@ -63,12 +66,9 @@ func (c *Config) applyProfile() (*profile, error) {
 	return p, errors.Join(err, p.validate())
 }
 
-// isOf reports whether the addresses of p are those of the server that c names, or would be if c named one.
+// isOf reports whether the server that p names is the one that c names, if it names one.
 func (p *profile) isOf(c *Config) bool {
-	switch {
-	case c.Resource != "":
-		return false // whoever guards that is found out
-	case c.Issuer == "" && c.Endpoint.TokenURL == "", p.Issuer == "" && p.Endpoint.TokenURL == "":
+	if c.Issuer == "" && c.Endpoint.TokenURL == "" {
 		return true
 	}
 	return c.Issuer != "" && c.Issuer == p.Issuer || c.Issuer == "" && c.Endpoint.TokenURL == p.Endpoint.TokenURL

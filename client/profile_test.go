@@ -577,6 +577,23 @@ func TestTheConfigGoesBeforeItsProfile(t *testing.T) {
 			token(t, c.Session(""))
 		})
 	}
+	t.Run("another region has other hosts", func(t *testing.T) {
+		regional := &profiles.Provider{
+			Variables: []profiles.Variable{{Name: "region", Pattern: "[a-z]+", Default: "com"}},
+			Endpoint:  oauth2.Endpoint{AuthURL: "https://known.{region}/authorize", TokenURL: "https://known.{region}/token"},
+			API:       profiles.API{Hosts: []string{"api.known.{region}"}},
+		}
+		for tokenURL, want := range map[string]string{"https://known.com/token": "", "https://known.eu/token": "Bearer AT1"} {
+			o := newOdd(t).at(tokenURL, 200, plainAnswer).at("https://api.known.eu/", 200, "")
+			c, err := client.New(client.Config{Provider: regional, Endpoint: oauth2.Endpoint{TokenURL: tokenURL}, ClientID: "app", AuthServerClient: &http.Client{Transport: o}})
+			require.NoError(t, err)
+			require.NoError(t, c.Session("").Adopt(t.Context(), &oauth2.Token{RefreshToken: "RT1"}))
+			resp, err := c.Session("").Wrap(&http.Client{Transport: o}).Get("https://api.known.eu/")
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, want, o.last("https://api.known.eu/").header.Get("Authorization"), tokenURL)
+		}
+	})
 	t.Run("another server has no other authorization endpoint", func(t *testing.T) {
 		c, err := client.New(client.Config{Provider: known, Endpoint: oauth2.Endpoint{TokenURL: oddToken}, ClientID: "app", RedirectURL: "https://app.example/cb"})
 		require.NoError(t, err)

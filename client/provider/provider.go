@@ -180,8 +180,8 @@ const (
 // API is how a provider's API differs from RFC 6750.
 type API struct {
 	// Hosts are where access tokens may go if Config.Origins is nil, over TLS or on this machine: "api.github.com",
-	// "*.googleapis.com" for any host whose name ends so, "api.example.com:8443". Nil, or where a variable in one has no
-	// value: any host that the program itself asks.
+	// "*.googleapis.com" for any host whose name ends so, "api.example.com:8443". Nil: any host that the program itself
+	// asks; so do hosts with a variable that has no value, or where the Config names another server than this profile.
 	Hosts []string
 
 	// Header is the header field that the access token goes in: "X-Access-Token: {token}". Empty: "Authorization: Bearer
