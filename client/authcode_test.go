@@ -108,7 +108,7 @@ func TestRefusalOfTheServerKeepsItsWords(t *testing.T) {
 		err := alice.Finish(t.Context(), p, back)
 		e, ok := errors.AsType[*client.Error](err)
 		require.True(t, ok)
-		require.Equal(t, []string{"access_denied", "the person said no"}, []string{e.Code, e.Description})
+		require.Equal(t, []string{"access_denied", "the person said  no"}, []string{e.Code, e.Description})
 		require.NotErrorIs(t, err, client.ErrPending)
 	})
 }

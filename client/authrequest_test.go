@@ -522,7 +522,7 @@ func TestLoginForAResource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newOffice()
 		d.answer = func(n int, form url.Values) (int, string) {
-			return http.StatusOK, fmt.Sprintf(`{"access_token":"AT%d for %s","token_type":"Bearer","expires_in":3600,"refresh_token":"RT%d","scope":"a"}`, n, form.Get("resource"), n)
+			return http.StatusOK, fmt.Sprintf(`{"access_token":"AT%d for <%s>","token_type":"Bearer","expires_in":3600,"refresh_token":"RT%d","scope":"a"}`, n, form.Get("resource"), n)
 		}
 		s := d.web(t, nil)
 		api := s.Resource("https://API.test/v1//")
@@ -533,14 +533,14 @@ func TestLoginForAResource(t *testing.T) {
 		var read client.Pending
 		require.NoError(t, read.UnmarshalText(text))
 		require.NoError(t, s.Finish(t.Context(), &read, back(asked)), "whichever of the account's sessions finishes it")
-		require.Equal(t, "AT1 for https://API.test/v1//", token(t, api), "it is for the resource")
+		require.Equal(t, "AT1 for <https://API.test/v1//>", token(t, api), "it is for the resource")
 		require.Len(t, d.letters(), 1)
 
-		require.Equal(t, "AT2 for https://files.test?t=1", token(t, s.Resource("https://files.test?t=1")), "out of the same grant")
-		require.Equal(t, "AT3 for ", token(t, s))
+		require.Equal(t, "AT2 for <https://files.test?t=1>", token(t, s.Resource("https://files.test?t=1")), "out of the same grant")
+		require.Equal(t, "AT3 for <>", token(t, s))
 		require.Equal(t, []string{"RT1", "RT2"}, []string{d.letters()[1].form.Get("refresh_token"), d.letters()[2].form.Get("refresh_token")})
 		time.Sleep(2 * time.Hour)
-		require.Equal(t, "AT4 for https://API.test/v1//", token(t, api))
+		require.Equal(t, "AT4 for <https://API.test/v1//>", token(t, api))
 	})
 }
 
