@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,10 +49,15 @@ func newNetwork(t *testing.T, handler http.Handler) *network {
 	n := &network{connections: make(chan net.Conn), closed: make(chan struct{})}
 	n.transport = &http.Transport{DialContext: n.dial, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	var issued sync.Map // certificates, by host
 	listener := tls.NewListener(n, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if known, ok := issued.Load(hello.ServerName); ok {
+			return known.(*tls.Certificate), nil
+		}
 		leaf, err := issue(&x509.Certificate{
 			SerialNumber: big.NewInt(2), NotAfter: authority.NotAfter, NotBefore: authority.NotBefore, DNSNames: []string{hello.ServerName},
 		})
+		issued.Store(hello.ServerName, &leaf)
 		return &leaf, err
 	}})
 	served := make(chan error, 1)

@@ -22,6 +22,21 @@ import (
 	"github.com/evergrant/evergrant/client/provider"
 )
 
+// live is the life of a grant.
+func (s *server) live(t *testing.T) {
+	s.login(t)
+	s.call(t)
+	s.limit(t)
+	if s.without["rejected"] == "" {
+		s.reject(t)
+	} else {
+		s.renew(t)
+	}
+	if s.without["dead"] == "" {
+		s.end(t)
+	}
+}
+
 // begin has a person asked, and brings the code.
 func (s *server) begin(t *testing.T) error {
 	pending, err := s.alice.Start(t.Context(), client.AuthCode{})
