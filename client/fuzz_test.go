@@ -1,10 +1,13 @@
 package client_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,8 +17,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
+	profiles "github.com/evergrant/evergrant/client/provider"
 	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
 )
@@ -210,6 +215,83 @@ func FuzzStored(f *testing.F) {
 				require.NoError(t, err)
 				require.Equal(t, value, left)
 				require.Empty(t, d.letters())
+			}
+		})
+	})
+}
+
+// profileConfig is a program's Config with a profile, whose variables have any value that fits.
+func profileConfig(p *profiles.Provider) client.Config {
+	for _, v := range p.Variables {
+		value := "acme"
+		if p.Name == profiles.Okta.Name || p.Name == profiles.Auth0.Name || p.Name == profiles.Keycloak.Name && v.Name == "host" {
+			value = "acme.example.com"
+		}
+		p = p.With(v.Name, value)
+	}
+	return client.Config{
+		Provider: p, ClientID: "app", ClientSecret: "SENTINEL-of-more-than-enough-octets", RedirectURL: "https://app.test/callback",
+		Endpoint: oauth2.Endpoint{AuthURL: "https://as.test/authorize", TokenURL: "https://as.test/token"},
+	}
+}
+
+// FuzzProfile has every profile's server answer a refresh token with anything, recorded answers of all of them
+// to begin with: tokens that can be sent, or a typed error that shows nothing.
+func FuzzProfile(f *testing.F) {
+	files, err := filepath.Glob("provider/testdata/*/[dlrst]*.txt")
+	require.NoError(f, err)
+	require.Greater(f, len(files), 100)
+	all := profiles.All()
+	for _, file := range files {
+		recorded, err := os.ReadFile(file)
+		require.NoError(f, err)
+		head, body, _ := strings.Cut(strings.ReplaceAll(string(recorded), "\r\n", "\n"), "\n\n")
+		var status int
+		_, err = fmt.Sscanf(head, "HTTP/1.1 %d", &status)
+		require.NoError(f, err, file)
+		for i, p := range all {
+			if strings.Contains(strings.ToLower(p.Name), filepath.Base(filepath.Dir(file))) {
+				f.Add(i, status, body)
+			}
+		}
+	}
+	working := 0
+	for _, p := range all {
+		if c, err := client.New(profileConfig(p)); err == nil {
+			working++
+			require.NoError(f, c.Close(f.Context()))
+		}
+	}
+	require.Greater(f, working, len(all)*3/4)
+	f.Fuzz(func(t *testing.T, which, status int, body string) {
+		synctest.Test(t, func(t *testing.T) {
+			config := profileConfig(all[((which%len(all))+len(all))%len(all)])
+			config.AuthServerClient = &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				if req.Body != nil {
+					_, _ = io.Copy(io.Discard, req.Body)
+				}
+				return answer(min(max(status, 200), 599), nil, body), nil
+			})}
+			c, err := client.New(config)
+			if err != nil {
+				return
+			}
+			defer func() { require.NoError(t, c.Close(context.Background())) }()
+			s := c.Session("alice")
+			require.NoError(t, s.Adopt(t.Context(), &oauth2.Token{RefreshToken: "SENTINEL-RT"}))
+			token, err := s.Token(t.Context())
+			if err != nil {
+				var typed *client.Error
+				require.ErrorAs(t, err, &typed)
+				require.NotContains(t, fmt.Sprintf("%v %+v", err, typed), "SENTINEL")
+				require.Less(t, len(err.Error()), 2000)
+				return
+			}
+			require.NotEmpty(t, token.AccessToken)
+			require.False(t, strings.ContainsFunc(token.AccessToken, func(r rune) bool { return r < ' ' || r > '~' }))
+			require.Empty(t, token.RefreshToken)
+			if !token.Expiry.IsZero() {
+				require.Less(t, time.Until(token.Expiry), 3651*24*time.Hour)
 			}
 		})
 	})
