@@ -145,8 +145,11 @@ func (d *Dialect) canonical(members map[string]json.RawMessage, refreshing bool)
 	members["error"], members["error_description"] = quoted(code), quoted(description)
 }
 
-// convert writes types, lifetimes and scopes as the RFCs do.
+// convert writes types, lifetimes and scopes as the RFCs do. What is no token answer, such as a device's, has other lifetimes.
 func (d *Dialect) convert(r *reply) {
+	if Scalar(r.members["access_token"]) == "" {
+		return
+	}
 	kind := r.text("token_type")
 	if slices.ContainsFunc(d.BearerTypes, func(other string) bool { return strings.EqualFold(kind, other) }) {
 		r.members["token_type"] = quoted("Bearer")

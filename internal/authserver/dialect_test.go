@@ -145,6 +145,19 @@ func TestDialectOfAnswers(t *testing.T) {
 	}
 }
 
+// The lifetime of a code for a person is not that of a token.
+func TestDialectLeavesDeviceAnswersAlone(t *testing.T) {
+	for body, want := range map[string]time.Duration{
+		`{"device_code":"D","user_code":"U","verification_uri":"https://as.example/d"}`:                 30 * time.Minute,
+		`{"device_code":"D","user_code":"U","verification_uri":"https://as.example/d","expires_in":60}`: time.Minute,
+	} {
+		d := authserver.Dialect{DefaultLifetime: 24 * time.Hour, LifetimeUnit: authserver.UnitMilliseconds}
+		device, err := speaking(d, 200, body).AuthorizeDevice(t.Context(), endpoint, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, device.Lifetime)
+	}
+}
+
 func TestDialectOfRefusals(t *testing.T) {
 	code := url.Values{"grant_type": {"authorization_code"}, "code": {"C"}}
 	for _, tt := range []struct {
