@@ -48,6 +48,30 @@
 // A renewal has its own deadlines: 30 seconds for the server's metadata, where that is to be fetched, 30 seconds for the token
 // endpoint, 2 minutes with all waiting for other processes. A caller's context ends that caller's wait and nothing else.
 //
+// # Zero configuration
+//
+// Of a resource that publishes its metadata (RFC 9728), such as an MCP server, a Config needs the address alone:
+// Config.Resource. On first use, which no call of New or Session is, the Client asks the resource without a token, reads
+// its metadata, and takes the authorization server that it names: one GET each. That holds for as long as the metadata
+// says, an hour if it does not, and at least 5 minutes; after a rejected token it is asked for again at once, if it is
+// older than a minute. While the resource cannot be reached, what it said before holds; a Client that has heard nothing yet
+// then gives an error, which is no logout.
+//
+// A login is asked for as the client that was registered beforehand (ClientID with its Issuer), else as the one that a
+// document describes (ClientID as its address, [Client.MetadataDocument]) where the server reads such, else as one that is
+// registered for this login (RFC 7591). That registration lies in the record beside the tokens, renews them, and is given
+// back with them, where the server takes it back (RFC 7592). When the server has forgotten it, the grant is gone with it:
+// ErrLoginRequired with the Cause "client gone", and the next login registers anew. A login that comes to nothing leaves
+// its registration to the server.
+//
+// Scopes are the Config's; else those that the resource asks for in its challenge; else all that it has, as MCP wants it.
+// To the latter two offline_access is added where the server knows it. A server has to announce PKCE with S256.
+//
+// Grants lie under the issuer, with the resource in the client id's place. When the resource names another authorization
+// server, its grants are other ones: a login is required there, and nothing that belongs to the first is ever sent to the
+// second. What is found on the way may lead to public addresses only (see Config.LocalNetwork); a proxy of
+// the environment is trusted to look names up. Profiles of providers (Config.Provider) are found by Config.Issuer only.
+//
 // # Concurrency
 //
 // Clients and Sessions are safe for concurrent use. Any number of goroutines, Clients, processes and

@@ -79,6 +79,9 @@ func (c *Config) validateIdentity(bad func(field, reason string)) {
 	case !registers && c.Issuer == "":
 		bad("Issuer", "is empty; name the server that ClientID was registered at, so that no other is shown it")
 	}
+	if err := authserver.CheckClientIDDocument(c.ClientID); c.isDocument() && err != nil {
+		bad("ClientID", "cannot be the address of a document that describes a client: it "+err.Error())
+	}
 	if c.Registration != nil && c.Registration.AccessToken != "" && c.Issuer == "" {
 		bad("Issuer", "is empty; name the server that Registration.AccessToken is for, so that no other is shown it")
 	}

@@ -1,10 +1,24 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,8 +35,14 @@ type unknown struct {
 	server *clienttest.Server
 	api    *clienttest.API
 	store  tokenstore.Store
-	seen   []*http.Request // what was asked of the resource and the server, in order
-	asked  url.Values      // by the last authorization request
+	seen   []wish     // what was asked of the resource and the server, in order
+	asked  url.Values // by the last authorization request
+}
+
+// wish is a request as it was sent.
+type wish struct {
+	*http.Request
+	body []byte
 }
 
 func newUnknown(t *testing.T) *unknown {
@@ -34,7 +54,16 @@ func newUnknown(t *testing.T) *unknown {
 
 // RoundTrip implements http.RoundTripper: it notes what is asked.
 func (u *unknown) RoundTrip(req *http.Request) (*http.Response, error) {
-	u.seen = append(u.seen, req)
+	sent := wish{Request: req}
+	if req.Body != nil {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		sent.body, req = body, req.Clone(req.Context())
+		req.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	u.seen = append(u.seen, sent)
 	return u.server.HTTPClient("").Transport.RoundTrip(req)
 }
 
@@ -118,4 +147,426 @@ func TestNothingIsKnownButTheResource(t *testing.T) {
 		require.Equal(t, u.server.Registered()[0], u.server.Renewals()[1].ClientID)
 		require.Len(t, u.server.Registered(), 1)
 	})
+}
+
+// serve has the host of u's own making answer, by path.
+func (u *unknown) serve(host string, at map[string]http.HandlerFunc) string {
+	return u.server.Handle("https://"+host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := at[r.URL.Path]; h != nil {
+			h(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	}))
+}
+
+func document(members map[string]any) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(members)
+	}
+}
+
+func challenge(value string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if value != "" {
+			w.Header().Set("WWW-Authenticate", value)
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+}
+
+const wellKnown = "/.well-known/oauth-protected-resource"
+
+// Shows MCP25-DISC-1, MCP25-DISC-2, R9728-5.4-1.
+func TestWhereTheMetadataIs(t *testing.T) {
+	resource := func(u *unknown, identifier string) http.HandlerFunc {
+		return document(map[string]any{"resource": identifier, "authorization_servers": []string{u.server.Issuer}})
+	}
+	for _, tt := range []struct {
+		name  string
+		at    func(u *unknown) map[string]http.HandlerFunc
+		asked []string // of the resource's host
+		named string   // resource, in requests
+	}{
+		{"as the challenge says", func(u *unknown) map[string]http.HandlerFunc {
+			return map[string]http.HandlerFunc{
+				"/v1/mcp":    challenge(`Negotiate, DPoP algs="ES256", resource_metadata="https://tools.test/elsewhere"`),
+				"/elsewhere": resource(u, "https://tools.test/v1/mcp"), wellKnown: resource(u, "https://tools.test"),
+			}
+		}, []string{"/v1/mcp", "/elsewhere"}, "https://tools.test/v1/mcp"},
+		{"before its path", func(u *unknown) map[string]http.HandlerFunc {
+			return map[string]http.HandlerFunc{
+				"/v1/mcp": challenge(""), wellKnown + "/v1/mcp": resource(u, "https://tools.test/v1/mcp"), wellKnown: resource(u, "https://tools.test"),
+			}
+		}, []string{"/v1/mcp", wellKnown + "/v1/mcp"}, "https://tools.test/v1/mcp"},
+		{"at its origin", func(u *unknown) map[string]http.HandlerFunc {
+			return map[string]http.HandlerFunc{"/v1/mcp": challenge("Bearer"), wellKnown: resource(u, "https://tools.test")}
+		}, []string{"/v1/mcp", wellKnown + "/v1/mcp", wellKnown}, "https://tools.test"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			u := newUnknown(t)
+			config := u.config()
+			config.Resource = "HTTPS://Tools.TEST/v1/mcp" // MCP25-RES-2
+			u.serve("tools.test", tt.at(u))
+			s := u.client(config).Session("")
+			require.NoError(t, u.login(s))
+			var asked []string
+			for _, req := range u.seen {
+				if req.URL.Host == "tools.test" {
+					asked = append(asked, req.URL.Path)
+				}
+			}
+			require.Equal(t, tt.asked, asked)
+			require.Equal(t, []string{tt.named}, u.asked["resource"])
+			_, err := s.Renew(t.Context(), nil)
+			require.NoError(t, err)
+		})
+	}
+}
+
+// Shows MCP25-RES-2.
+func TestResourceIsSpeltAsServersDo(t *testing.T) {
+	for given, want := range map[string]string{
+		"https://MCP.test":  "https://mcp.test",
+		"HTTPS://mcp.test/": "https://mcp.test",
+	} {
+		t.Run(given, func(t *testing.T) {
+			u := newUnknown(t)
+			config := u.config()
+			config.Resource = given
+			require.NoError(t, u.login(u.client(config).Session("")))
+			require.Equal(t, []string{want}, u.asked["resource"])
+		})
+	}
+}
+
+// Shows MCP25-DISC-3, MCP25-SCOPE-1, MCP26-RT-1, R9728-7.2-1.
+func TestScopesThatAreAskedFor(t *testing.T) {
+	for _, tt := range []struct {
+		name, challenge      string
+		supported, configure []string
+		offline              bool
+		want                 string
+	}{
+		{name: "those of the challenge alone", challenge: `Bearer scope="tools:call tools:list"`, supported: []string{"tools:list", "tools:admin"}, want: "tools:call tools:list"},
+		{name: "else all that there are", challenge: "Bearer", supported: []string{"tools:list", "tools:admin"}, want: "tools:list tools:admin"},
+		{name: "else none", challenge: "Bearer"},
+		{name: "those of the Config before all", challenge: `Bearer scope="tools:call"`, supported: []string{"tools:list"}, configure: []string{"mine"}, offline: true, want: "mine"},
+		{name: "offline access where the server knows it", challenge: `Bearer scope="tools:call"`, offline: true, want: "tools:call offline_access"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			u := newUnknown(t)
+			if tt.offline {
+				u.server.Policy.Metadata = map[string]any{"scopes_supported": []string{"other", "offline_access"}}
+			}
+			metadata := map[string]any{"resource": "https://tools.test", "authorization_servers": []string{u.server.Issuer}}
+			if tt.supported != nil {
+				metadata["scopes_supported"] = tt.supported
+			}
+			u.serve("tools.test", map[string]http.HandlerFunc{"": challenge(tt.challenge), "/": challenge(tt.challenge), wellKnown: document(metadata)})
+			config := u.config()
+			config.Resource, config.Scopes = "https://tools.test", tt.configure
+			require.NoError(t, u.login(u.client(config).Session("")))
+			require.Equal(t, tt.want, u.asked.Get("scope"))
+			require.Equal(t, tt.want != "", u.asked.Has("scope"))
+		})
+	}
+}
+
+// Shows MCP25-SEC-3.
+func TestNoLoginWithoutAnnouncedPKCE(t *testing.T) {
+	for name, methods := range map[string]any{"none": nil, "plain": []string{"plain"}} {
+		t.Run(name, func(t *testing.T) {
+			u := newUnknown(t)
+			u.server.Policy.Metadata = map[string]any{"code_challenge_methods_supported": methods}
+			require.ErrorContains(t, u.login(u.client(u.config()).Session("")), "PKCE")
+			require.Nil(t, u.asked)
+			require.Empty(t, u.server.Registered())
+		})
+	}
+}
+
+// another has u's resource guarded by another server from now on.
+func (u *unknown) another() *clienttest.Server {
+	other := clienttest.New(u.t)
+	other.Issuer, other.Policy.Registration = "https://other.test", true
+	u.server.Handle("https://other.test", other)
+	return other
+}
+
+// Shows R9728-5.2-1, MCP26-BIND-1, MCP25-TOK-2.
+func TestAnotherServerGuardsTheResource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		other, guards := u.another(), u.server.Issuer
+		u.serve("tools.test", map[string]http.HandlerFunc{
+			"/": func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") == "" || guards == "https://other.test" {
+					challenge("Bearer")(w, r)
+				}
+			},
+			wellKnown: func(w http.ResponseWriter, r *http.Request) {
+				document(map[string]any{"resource": "https://tools.test", "authorization_servers": []string{guards}})(w, r)
+			},
+		})
+		var changed []client.Event
+		config := u.config()
+		config.Resource = "https://tools.test"
+		config.OnEvent = func(e client.Event) {
+			if e.Kind == "issuer changed" {
+				changed = append(changed, e)
+			}
+		}
+		c := u.client(config)
+		s := c.Session("alice")
+		require.NoError(t, u.login(s))
+		pending, err := s.Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		key := tokenstore.Key(u.server.Issuer, "https://tools.test", "alice")
+		before, _, err := u.store.Load(t.Context(), key)
+		require.NoError(t, err)
+
+		guards, u.seen = "https://other.test", nil
+		time.Sleep(2 * time.Minute)
+		_, err = s.Wrap(&http.Client{Transport: u}).Get("https://tools.test/")
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+		synctest.Wait()
+		require.Len(t, changed, 1)
+		for _, address := range u.addresses() {
+			require.NotContains(t, address, "as.test")
+			require.NotContains(t, address, "POST")
+		}
+		_, err = s.Token(t.Context())
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+		require.ErrorIs(t, s.Finish(t.Context(), pending, url.Values{"state": {"x"}, "code": {"x"}}), client.ErrPending)
+		after, _, err := u.store.Load(t.Context(), key)
+		require.NoError(t, err)
+		require.Equal(t, before, after, "untouched")
+
+		begun, err := s.Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		back, err := other.Browse(t.Context(), begun.URL)
+		require.NoError(t, err)
+		require.NoError(t, s.Finish(t.Context(), begun, back.Query()))
+		require.Len(t, other.Registered(), 1)
+
+		guards = u.server.Issuer
+		other.Fail("/token", clienttest.Fault{Unreachable: true})
+		time.Sleep(2 * time.Hour)
+		_, err = s.Renew(t.Context(), nil)
+		require.NoError(t, err, "the grant of the first is as good as before")
+		require.Len(t, u.server.Renewals(), 1)
+		require.Empty(t, other.Renewals())
+	})
+}
+
+func TestOneAnswerServesAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		c := u.client(u.config())
+		require.NoError(t, u.login(c.Session("1")))
+		u.seen = nil
+		for range 3 {
+			require.NoError(t, u.login(c.Session("2")))
+			for key, err := range c.Keys(t.Context()) {
+				require.NoError(t, err)
+				require.Contains(t, []string{"1", "2"}, key)
+			}
+		}
+		require.Len(t, u.seen, 6, "a registration and a code each: %v", u.addresses())
+		time.Sleep(25 * time.Hour)
+		u.api.Fail(slices.Repeat([]clienttest.Fault{{Unreachable: true}}, 10)...)
+		_, err := c.Session("1").Renew(t.Context(), nil)
+		require.NoError(t, err, "what the resource has said before still holds")
+	})
+}
+
+func TestResourceThatCannotBeReached(t *testing.T) {
+	for name, fault := range map[string]clienttest.Fault{
+		"no connection": {Unreachable: true}, "in trouble": {Status: http.StatusBadGateway}, "too slow": {Wait: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u := newUnknown(t)
+				require.NoError(t, u.login(u.client(u.config()).Session("alice")))
+				u.api.Fail(fault, fault)
+				s := u.client(u.config()).Session("alice")
+				_, err := s.Token(t.Context())
+				require.Error(t, err)
+				require.NotErrorIs(t, err, client.ErrLoginRequired)
+				require.ErrorContains(t, err, u.api.URL)
+				u.server.Heal()
+				time.Sleep(2 * time.Hour)
+				_, err = s.Token(t.Context())
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+func TestConfigOfAResource(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*client.Config)
+		field  string
+	}{
+		"plain http":             {func(c *client.Config) { c.Resource = "http://mcp.test" }, "Config.Resource"},
+		"a fragment":             {func(c *client.Config) { c.Resource = "https://mcp.test/#x" }, "Config.Resource"},
+		"this machine":           {func(c *client.Config) { c.Resource, c.LocalNetwork = "https://localhost", false }, "Config.Resource"},
+		"an endpoint":            {func(c *client.Config) { c.Endpoint.TokenURL = "https://as.test/token" }, "Config.Endpoint.TokenURL"},
+		"a secret of nobody":     {func(c *client.Config) { c.ClientSecret = "x" }, "Config.ClientSecret"},
+		"a grant of nobody":      {func(c *client.Config) { c.Grant = client.ClientCredentials{} }, "Config.ClientID"},
+		"an unguarded transport": {func(c *client.Config) { c.LocalNetwork = false }, "Config.AuthServerClient"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUnknown(t)
+			config := u.config()
+			tt.change(&config)
+			_, err := client.New(config)
+			require.Error(t, err)
+			wrong, ok := errors.AsType[*client.ConfigError](err)
+			require.True(t, ok, "%v", err)
+			require.ErrorContains(t, err, tt.field+" ")
+			require.NotEmpty(t, wrong.Reason)
+		})
+	}
+}
+
+// Shows MCP25-TOK-2.
+func TestTokensOfAResourceStayThere(t *testing.T) {
+	u := newUnknown(t)
+	stranger := u.server.NewAPI("stranger.test")
+	s := u.client(u.config()).Session("")
+	require.NoError(t, u.login(s))
+	resp, err := s.Wrap(&http.Client{Transport: u}).Get(stranger.URL)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	require.Empty(t, u.seen[len(u.seen)-1].Header.Get("Authorization"))
+
+	_, err = s.Resource(stranger.URL).Token(t.Context())
+	wrong, ok := errors.AsType[*client.ConfigError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, "Session.Resource", wrong.Field)
+	require.Same(t, s, s.Resource(u.api.URL))
+	require.Same(t, s, s.Resource(""))
+}
+
+func TestDeviceLoginAtAResource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		s := u.client(u.config()).Session("")
+		require.NoError(t, s.Login(t.Context(), client.Device{Prompt: func(_ context.Context, v client.Verification) error {
+			return u.server.Approve(v.UserCode)
+		}}))
+		require.Equal(t, []any{"urn:ietf:params:oauth:grant-type:device_code", "refresh_token"}, u.registered()["grant_types"])
+		status, err := u.get(s)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, status)
+	})
+}
+
+// Shows MCP26-RT-2.
+func TestResourceWithoutRefreshTokens(t *testing.T) {
+	u := newUnknown(t)
+	u.server.Policy.Answer = map[string]any{"refresh_token": nil}
+	s := u.client(u.config()).Session("")
+	require.NoError(t, u.login(s))
+	status, err := u.get(s)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+}
+
+// Shows R9728-7.7-1: a name that leads to this machine.
+func TestPrivateAddressesAreNotAsked(t *testing.T) {
+	asked := 0
+	mux := http.NewServeMux()
+	server := httptest.NewTLSServer(mux)
+	defer server.Close()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { asked++; http.NotFound(w, r) })
+	pool := x509.NewCertPool()
+	pool.AddCert(server.Certificate())
+	way := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: pool},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, server.Listener.Addr().String())
+		},
+	}
+	for _, local := range []bool{false, true} {
+		c, err := client.New(client.Config{Resource: "https://example.com", LocalNetwork: local, AuthServerClient: &http.Client{Transport: way}})
+		require.NoError(t, err)
+		_, err = c.Session("").Token(t.Context())
+		require.Error(t, err)
+		require.Equal(t, local, asked > 0)
+		require.Equal(t, !local, strings.Contains(err.Error(), "Config.LocalNetwork"), "%v", err)
+		require.NoError(t, c.Close(t.Context()))
+	}
+}
+
+func TestManyAskOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		require.NoError(t, u.login(u.client(u.config()).Session("0")))
+		u.api.Fail(clienttest.Fault{Wait: time.Second})
+		u.seen = nil
+		c := u.client(u.config())
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() {
+				_, err := c.Session(fmt.Sprint(i)).Token(t.Context())
+				require.Equal(t, i == 0, err == nil)
+			})
+		}
+		all.Wait()
+		require.Equal(t, []string{"GET https://mcp.test", "GET https://mcp.test" + wellKnown}, u.addresses())
+	})
+}
+
+// Shows MCP25-OVR-2.
+func TestServerThatIsAnOpenIDProviderAlone(t *testing.T) {
+	u := newUnknown(t)
+	u.server.Fail("/.well-known/oauth-authorization-server", clienttest.Fault{Status: http.StatusNotFound})
+	s := u.client(u.config()).Session("")
+	require.NoError(t, u.login(s))
+	require.Contains(t, u.addresses(), "GET https://as.test/.well-known/openid-configuration")
+	_, err := s.Renew(t.Context(), nil)
+	require.NoError(t, err)
+}
+
+func TestServersOfAResource(t *testing.T) {
+	down := clienttest.Fault{Status: http.StatusServiceUnavailable}
+	for _, tt := range []struct {
+		name   string
+		listed []string
+		named  string
+		faults []clienttest.Fault
+		want   string // empty: an error
+	}{
+		{name: "the first", listed: []string{"https://other.test", "https://as.test"}, want: "https://other.test"},
+		{name: "the first that is one", listed: []string{"https://nothing.test", "https://other.test"}, want: "https://other.test"},
+		{name: "no other while the first is down", listed: []string{"https://other.test", "https://as.test"}, faults: []clienttest.Fault{down, down, down}},
+		{name: "the one that the Config names", listed: []string{"https://other.test", "https://as.test"}, named: "https://as.test", want: "https://as.test"},
+		{name: "none that is near the one that the Config names", listed: []string{"https://as.test/"}, named: "https://as.test"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			u := newUnknown(t)
+			other := u.another()
+			for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
+				other.Fail(path, tt.faults...)
+			}
+			u.serve("nothing.test", nil)
+			u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: document(map[string]any{
+				"resource": "https://tools.test", "authorization_servers": tt.listed,
+			})})
+			config := u.config()
+			config.Resource, config.Issuer = "https://tools.test", tt.named
+			p, err := u.client(config).Session("").Start(t.Context(), client.AuthCode{})
+			if tt.want == "" {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			require.True(t, strings.HasPrefix(p.URL, tt.want+"/authorize"), p.URL)
+		})
+	}
 }
