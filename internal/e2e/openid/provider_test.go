@@ -242,10 +242,20 @@ func TestIntrospection(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, answer.Active)
 	require.WithinDuration(t, got.Expiry, answer.Expiry, 2*time.Second)
+	var said struct {
+		ClientID string `json:"client_id"`
+	}
+	active, err := alice.Introspect(t.Context(), &said)
+	require.NoError(t, err)
+	require.True(t, active)
+	require.Equal(t, "app", said.ClientID)
 	p.DestroyAccessToken(got.AccessToken)
 	answer, err = ask()
 	require.NoError(t, err)
 	require.False(t, answer.Active)
+	active, err = alice.Introspect(t.Context(), nil)
+	require.NoError(t, err)
+	require.False(t, active, "and nothing was renewed for it")
 	tool.Secret = hidden.New("wrong")
 	_, err = ask()
 	failure, ok := errors.AsType[*authserver.Failure](err)
