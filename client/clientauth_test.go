@@ -3,10 +3,12 @@ package client_test
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -20,6 +22,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/internal/jws"
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
@@ -317,6 +320,8 @@ func (d dated) RoundTrip(req *http.Request) (*http.Response, error) {
 func TestTheAlgorithmIsTheKeysAndTheServers(t *testing.T) {
 	long, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
+	_, short, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
 	for _, tt := range []struct {
 		name    string
 		key     client.Key
@@ -326,6 +331,8 @@ func TestTheAlgorithmIsTheKeysAndTheServers(t *testing.T) {
 		{"the key's own", client.Key{Signer: long}, nil, "RS256"},
 		{"the server's", client.Key{Signer: long}, []string{"ES256", "PS256"}, "PS256"},
 		{"the program's", client.Key{Signer: long, Algorithm: "PS256"}, []string{"RS256"}, "PS256"},
+		{"the only name of Ed25519", client.Key{Signer: short}, nil, "EdDSA"},
+		{"the server's name of Ed25519", client.Key{Signer: short}, []string{"Ed25519"}, "Ed25519"},
 		{"none in common", client.Key{Signer: long}, []string{"ES256", "HS256"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -341,8 +348,11 @@ func TestTheAlgorithmIsTheKeysAndTheServers(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			header, _ := verified(t, d.letters()[0].form.Get("client_assertion"), &long.PublicKey)
-			require.Equal(t, tt.want, header["alg"])
+			assertion := d.letters()[0].form.Get("client_assertion")
+			require.Contains(t, decoded(assertion, 0), `"alg":"`+tt.want+`"`)
+			keys := must(jws.ParseKeySet(must(json.Marshal(map[string]any{"keys": []any{publicKey(t, tt.key.Signer, "")}}))))
+			_, err = keys.Verify(assertion, []string{tt.want})
+			require.NoError(t, err)
 		})
 	}
 }

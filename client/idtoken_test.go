@@ -3,9 +3,11 @@ package client_test
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -454,6 +456,9 @@ func must[T any](v T, err error) T {
 func TestIDTokensThatAreGood(t *testing.T) {
 	rsaKey := must(rsa.GenerateKey(rand.Reader, 2048))
 	rsaPublic := publicKey(t, rsaKey, "rsa")
+	edPublic, edKey, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	ed := must(jws.NewKey(edKey, "ed"))
 	for _, tt := range []struct {
 		name string
 		make func(*provider)
@@ -480,6 +485,15 @@ func TestIDTokensThatAreGood(t *testing.T) {
 		{name: "RS256", make: func(p *provider) {
 			p.public = append(p.public, rsaPublic)
 			p.idToken = func(claims map[string]any) string { return signedBy(p.t, rsaKey, claims, "kid", "rsa") }
+		}},
+		{name: "Ed25519", make: func(p *provider) {
+			p.metadata["id_token_signing_alg_values_supported"] = []string{"Ed25519"}
+			p.public = append(p.public, jose.JSONWebKey{Key: edPublic, KeyID: "ed", Algorithm: "EdDSA"})
+			p.idToken = func(claims map[string]any) string {
+				sum := sha512.Sum512([]byte("AT1"))
+				claims["at_hash"] = base64.RawURLEncoding.EncodeToString(sum[:32])
+				return must(ed.Sign(jws.Header{Algorithm: "Ed25519"}, claims))
+			}
 		}},
 		{name: "OIDCD-3-3 no RS256 offered", make: func(p *provider) {
 			p.metadata["id_token_signing_alg_values_supported"] = []string{"ES256"}

@@ -21,7 +21,8 @@ type Key struct {
 	ID string
 
 	// Algorithm is how to sign, such as "PS256" (RFC 7518 §3.1). Empty: the first of the key's type that the server's
-	// metadata offers; where that offers none in particular, ES256, ES384, ES512, EdDSA or RS256.
+	// metadata offers; where that offers none in particular, ES256, ES384, ES512, EdDSA or RS256. EdDSA is also called
+	// Ed25519 (RFC 9864): it is the name that the server's metadata lists which counts.
 	Algorithm string
 }
 

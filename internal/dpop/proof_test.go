@@ -3,6 +3,7 @@ package dpop_test
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -35,6 +36,13 @@ func newKey(t testing.TB, signer crypto.Signer) *dpop.Key {
 func newEC(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	return key
+}
+
+func newEd(t testing.TB) ed25519.PrivateKey {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	return key
 }
@@ -181,6 +189,7 @@ func TestR9449_5_1_1(t *testing.T) {
 			{name: "nothing is offered", signer: newEC(t), want: "ES256"},
 			{name: "it is offered", signer: newRSA(t), offered: []string{"ES256", "PS256"}, want: "PS256"},
 			{name: "it is not offered", signer: newEC(t), offered: []string{"RS256", "HS256", "none"}},
+			{name: "it is offered by its curve", signer: newEd(t), offered: []string{"RS256", "Ed25519"}, want: "Ed25519"},
 			{name: "what is wanted is not offered", signer: newRSA(t), wanted: "PS512", offered: []string{"RS256"}},
 			{name: "what is wanted is offered", signer: newRSA(t), wanted: "PS512", offered: []string{"RS256", "PS512"}, want: "PS512"},
 		} {
@@ -209,6 +218,7 @@ func TestR9449_5_1_1(t *testing.T) {
 			{name: "nothing is offered", want: "ES256"},
 			{name: "several are", offered: []string{"RS256", "ES256"}, want: "ES256"},
 			{name: "ES256 is not", offered: []string{"RS256", "ES384"}, want: "ES384"},
+			{name: "EdDSA is, by its curve", offered: []string{"RS256", "Ed25519"}, want: "Ed25519"},
 			{name: "only unsound ones are", offered: []string{"HS256", "none"}},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
@@ -219,6 +229,12 @@ func TestR9449_5_1_1(t *testing.T) {
 				}
 				require.NoError(t, err)
 				require.Contains(t, string(private), `"alg":"`+tt.want+`"`)
+				key, err := dpop.Parse(private)
+				require.NoError(t, err)
+				proof, err := key.Proof(dpop.Claims{URL: "https://h/a"})
+				require.NoError(t, err)
+				header, _ := decode(t, proof)
+				require.Equal(t, tt.want, header["alg"])
 			})
 		}
 	})

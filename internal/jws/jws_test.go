@@ -67,7 +67,7 @@ func TestSignsWithEveryAlgorithmOfAKey(t *testing.T) {
 		{"ES256", newEC(t, elliptic.P256())},
 		{"ES384", newEC(t, elliptic.P384())},
 		{"ES512", newEC(t, elliptic.P521())},
-		{"EdDSA", newEd(t)},
+		{"EdDSA", newEd(t)}, {"Ed25519", newEd(t)},
 		{"RS256", long}, {"RS384", long}, {"RS512", long},
 		{"PS256", long}, {"PS384", long}, {"PS512", long},
 	} {
@@ -77,9 +77,7 @@ func TestSignsWithEveryAlgorithmOfAKey(t *testing.T) {
 			signed, err := key.Sign(jws.Header{Algorithm: tt.algorithm, Type: "test+jwt"}, map[string]string{"sub": "alice"})
 			require.NoError(t, err)
 
-			parsed, err := jose.ParseSignedCompact(signed, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(tt.algorithm)})
-			require.NoError(t, err)
-			payload, err := parsed.Verify(tt.key.Public())
+			payload, err := verifiedByAnother(t, signed, tt.algorithm, tt.key.Public())
 			require.NoError(t, err)
 			require.JSONEq(t, `{"sub":"alice"}`, string(payload))
 			require.JSONEq(t, `{"alg":"`+tt.algorithm+`","typ":"test+jwt","kid":"key 1"}`, header(t, signed))
@@ -88,6 +86,73 @@ func TestSignsWithEveryAlgorithmOfAKey(t *testing.T) {
 			}
 		})
 	}
+}
+
+// verifiedByAnother has a signature checked by go-jose or, where that does not know the algorithm's name, by the standard
+// library.
+func verifiedByAnother(t *testing.T, signed, algorithm string, public crypto.PublicKey) ([]byte, error) {
+	t.Helper()
+	parsed, err := jose.ParseSignedCompact(signed, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(algorithm)})
+	require.NoError(t, err)
+	if algorithm != "Ed25519" {
+		return parsed.Verify(public)
+	}
+	input := signed[:strings.LastIndexByte(signed, '.')]
+	require.True(t, ed25519.Verify(public.(ed25519.PublicKey), []byte(input), parsed.Signatures[0].Signature))
+	return parsed.UnsafePayloadWithoutVerification(), nil
+}
+
+// RFC 9864 §2.2: EdDSA with Ed25519 has a name of its own, which is another name of the same.
+func TestEd25519HasTwoNames(t *testing.T) {
+	private := newEd(t)
+	key, err := jws.NewKey(private, "key 1")
+	require.NoError(t, err)
+	for _, algorithm := range []string{"EdDSA", "Ed25519"} {
+		signed, err := key.Sign(jws.Header{Algorithm: algorithm}, map[string]string{"sub": "alice"})
+		require.NoError(t, err)
+		for _, named := range []string{"", "EdDSA", "Ed25519"} {
+			t.Run(algorithm+" by a key for "+named, func(t *testing.T) {
+				set := keySet(t, jose.JSONWebKey{Key: private.Public(), KeyID: "key 1", Algorithm: named, Use: "sig"})
+				payload, err := set.Verify(signed, jws.Algorithms)
+				require.NoError(t, err)
+				require.JSONEq(t, `{"sub":"alice"}`, string(payload))
+
+				_, err = set.Verify(forged(signed), jws.Algorithms)
+				require.ErrorIs(t, err, jws.ErrUnknownKey)
+				_, err = set.Verify(signed, []string{"ES256", "RS256"})
+				require.Error(t, err)
+			})
+		}
+		t.Run(algorithm+" by keys for something else", func(t *testing.T) {
+			set := keySet(t, jose.JSONWebKey{Key: private.Public(), Algorithm: "ES256"}, jose.JSONWebKey{Key: newEd(t).Public()},
+				jose.JSONWebKey{Key: newEC(t, elliptic.P256()).Public()})
+			_, err = set.Verify(signed, jws.Algorithms)
+			require.ErrorIs(t, err, jws.ErrUnknownKey)
+		})
+	}
+	t.Run("an extension that has to be understood", func(t *testing.T) {
+		header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"Ed25519","crit":["exp"],"exp":1}`))
+		signed, err := key.Compact(header, []byte(`{}`), "Ed25519")
+		require.NoError(t, err)
+		_, err = keySet(t, jose.JSONWebKey{Key: private.Public()}).Verify(signed, jws.Algorithms)
+		require.Error(t, err)
+	})
+}
+
+func keySet(t *testing.T, keys ...jose.JSONWebKey) jws.KeySet {
+	t.Helper()
+	document, err := json.Marshal(jose.JSONWebKeySet{Keys: keys})
+	require.NoError(t, err)
+	set, err := jws.ParseKeySet(document)
+	require.NoError(t, err)
+	return set
+}
+
+// forged is signed with another payload.
+func forged(signed string) string {
+	parts := strings.Split(signed, ".")
+	parts[1] = base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"mallory"}`))
+	return strings.Join(parts, ".")
 }
 
 // requireSaltOfHash holds a PSS signature against RFC 7518 §3.5: the salt is as long as the hash.
@@ -115,6 +180,8 @@ func TestAlgorithm(t *testing.T) {
 	require.NoError(t, err)
 	long, err := jws.NewKey(newRSA(t, 2048), "")
 	require.NoError(t, err)
+	ed, err := jws.NewKey(newEd(t), "")
+	require.NoError(t, err)
 	for _, tt := range []struct {
 		name    string
 		key     *jws.Key
@@ -125,6 +192,10 @@ func TestAlgorithm(t *testing.T) {
 		{name: "by the type of the key", key: ec, want: "ES256"},
 		{name: "by the type of an RSA key", key: long, want: "RS256"},
 		{name: "by what is offered", key: long, offered: []string{"ES256", "PS256"}, want: "PS256"},
+		{name: "by the type of an Ed25519 key", key: ed, want: "EdDSA"},
+		{name: "by the older name of Ed25519", key: ed, offered: []string{"Ed25519", "EdDSA"}, want: "EdDSA"},
+		{name: "by the only name of Ed25519", key: ed, offered: []string{"ES256", "Ed25519"}, want: "Ed25519"},
+		{name: "the name of another curve of EdDSA", key: ed, wanted: "Ed448"},
 		{name: "none is offered that the key has", key: ec, offered: []string{"RS256", "HS256", "none"}},
 		{name: "by wish", key: long, wanted: "PS512", want: "PS512"},
 		{name: "by wish, over what is offered", key: long, wanted: "PS512", offered: []string{"RS256"}, want: "PS512"},
@@ -236,6 +307,6 @@ func TestAKeyShowsNothing(t *testing.T) {
 	for _, shown := range []string{fmt.Sprintf("%v %+v %#v %s %x", key, key, key, key, key), string(text), key.LogValue().String()} {
 		require.NotContains(t, shown, fmt.Sprintf("%x", private.Seed()))
 		require.NotContains(t, shown, fmt.Sprint([]byte(private.Seed())))
-		require.Contains(t, shown, "[key for EdDSA]")
+		require.Contains(t, shown, "[key for EdDSA, Ed25519]")
 	}
 }

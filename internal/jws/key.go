@@ -3,8 +3,8 @@
 //
 // # Algorithms
 //
-// ES256, ES384, ES512, EdDSA (Ed25519), RS256 to RS512 and PS256 to PS512, as far as the key's type has them. There
-// is no way to ask for "none" or for an HMAC here. An RSA key shorter than 2048 bits is refused (RFC 7518 §3.3).
+// ES256, ES384, ES512, EdDSA and Ed25519, RS256 to RS512 and PS256 to PS512, as far as the key's type has them. EdDSA
+// is the older name of Ed25519 (RFC 9864 §2.2): no other curve of it is known here. There is no way to ask for "none" or for an HMAC here. An RSA key shorter than 2048 bits is refused (RFC 7518 §3.3).
 //
 // # Secrets
 //
@@ -35,6 +35,9 @@ import (
 
 // leastRSA is the shortest modulus that RFC 7518 §3.3 and §3.5 allow, in bits.
 const leastRSA = 2048
+
+// fullySpecified is the name of EdDSA with the curve that goes by Ed25519 (RFC 9864 §2.2).
+const fullySpecified = jose.SignatureAlgorithm("Ed25519")
 
 // Key is a private key together with what its public half says.
 type Key struct {
@@ -70,7 +73,7 @@ func isNil(signer crypto.Signer) bool {
 }
 
 // algorithmsOf lists what a key of this type signs with. RS256 stands before PS256: where a server takes
-// both, it is what most keys are registered for.
+// both, it is what most keys are registered for. EdDSA is the name that every server with such keys knows.
 func algorithmsOf(public crypto.PublicKey) ([]jose.SignatureAlgorithm, error) {
 	switch key := public.(type) {
 	case *ecdsa.PublicKey:
@@ -84,7 +87,7 @@ func algorithmsOf(public crypto.PublicKey) ([]jose.SignatureAlgorithm, error) {
 		}
 		return nil, errors.New("its curve is none of P-256, P-384 and P-521")
 	case ed25519.PublicKey:
-		return []jose.SignatureAlgorithm{jose.EdDSA}, nil
+		return []jose.SignatureAlgorithm{jose.EdDSA, fullySpecified}, nil
 	case *rsa.PublicKey:
 		if bits := key.N.BitLen(); bits < leastRSA {
 			return nil, fmt.Errorf("it is an RSA key of %d bits; %d are the least (RFC 7518 §3.3)", bits, leastRSA)

@@ -63,7 +63,7 @@ func (k *Key) signature(input []byte, algorithm string) ([]byte, error) {
 	if !slices.Contains(k.algorithms, chosen) {
 		return nil, jose.ErrUnsupportedAlgorithm
 	}
-	if chosen == jose.EdDSA {
+	if isEd25519(chosen) {
 		return k.signer.Sign(rand.Reader, input, crypto.Hash(0)) // hashes itself
 	}
 	hash := hashes[chosen]
@@ -81,6 +81,11 @@ func (k *Key) signature(input []byte, algorithm string) ([]byte, error) {
 		return fixed(signature, size)
 	}
 	return signature, nil
+}
+
+// isEd25519 reports whether algorithm is EdDSA by one of its two names.
+func isEd25519(algorithm jose.SignatureAlgorithm) bool {
+	return algorithm == jose.EdDSA || algorithm == fullySpecified
 }
 
 var hashes = map[jose.SignatureAlgorithm]crypto.Hash{

@@ -1,6 +1,7 @@
 package jws
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -10,7 +11,7 @@ import (
 )
 
 // Algorithms are those whose signatures a public key verifies. There is neither "none" nor an HMAC among them.
-var Algorithms = []string{"RS256", "ES256", "PS256", "EdDSA", "RS384", "ES384", "PS384", "RS512", "ES512", "PS512"}
+var Algorithms = []string{"RS256", "ES256", "PS256", "EdDSA", "Ed25519", "RS384", "ES384", "PS384", "RS512", "ES512", "PS512"}
 
 // mostTried is how many keys a signature is tried with: more than an issuer has in use at a time.
 const mostTried = 16
@@ -56,18 +57,36 @@ func (s KeySet) Verify(signed string, allowed []string) ([]byte, error) {
 	algorithm, tried := jose.SignatureAlgorithm(header.Algorithm), 0
 	for _, key := range s {
 		able, _ := algorithmsOf(key.Key)
-		if !slices.Contains(able, algorithm) || key.Algorithm != "" && key.Algorithm != header.Algorithm ||
+		if !slices.Contains(able, algorithm) || key.Algorithm != "" && !isSame(jose.SignatureAlgorithm(key.Algorithm), algorithm) ||
 			key.KeyID != "" && header.KeyID != "" && key.KeyID != header.KeyID {
 			continue
 		}
 		if tried++; tried > mostTried {
 			break
 		}
-		if payload, err := parsed.Verify(key.Key); err == nil {
+		if payload, err := parsed.Verify(verifier(key.Key)); err == nil {
 			return payload, nil
 		}
 	}
 	return nil, ErrUnknownKey
+}
+
+// isSame reports whether two names are of one algorithm.
+func isSame(a, b jose.SignatureAlgorithm) bool { return a == b || isEd25519(a) && isEd25519(b) }
+
+// verifier is key as go-jose takes it, which does not know Ed25519 by this name.
+func verifier(key any) any {
+	if public, ok := key.(ed25519.PublicKey); ok {
+		return edVerifier(public)
+	}
+	return key
+}
+
+type edVerifier ed25519.PublicKey
+
+// VerifyPayload implements jose.OpaqueVerifier. The algorithm has been held against the key's.
+func (v edVerifier) VerifyPayload(payload, signature []byte, _ jose.SignatureAlgorithm) error {
+	return ed25519.VerifyWithOptions(ed25519.PublicKey(v), payload, signature, &ed25519.Options{})
 }
 
 // VerifyHMAC checks the signature of a JWS under secret, which has to be as long as RFC 7518 §3.2 wants it, and
