@@ -89,11 +89,9 @@ func (m *Metadata) fill(v reflect.Value, members map[string]json.RawMessage, wit
 				m.fill(value, inner, name+".", loopback)
 			}
 		case *[]string:
-			if json.Unmarshal(raw, to) != nil {
-				*to = nil
-			}
+			*to = list(raw)
 		case *bool:
-			*to = string(raw) == "true" || string(raw) == `"true"` // which some write
+			*to = yes(raw)
 		case *string:
 			err := json.Unmarshal(raw, to)
 			switch {
@@ -112,6 +110,20 @@ func (m *Metadata) fill(v reflect.Value, members map[string]json.RawMessage, wit
 			}
 		}
 	}
+}
+
+// list is a member that is a list of words; nil: it is none.
+func list(raw json.RawMessage) []string {
+	var words []string
+	if json.Unmarshal(raw, &words) != nil {
+		return nil
+	}
+	return words
+}
+
+// yes reports whether a member says so.
+func yes(raw json.RawMessage) bool {
+	return string(raw) == "true" || string(raw) == `"true"` // which some write
 }
 
 // Lacks says why there is no address under the name of a member, which is needed.

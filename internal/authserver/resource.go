@@ -151,7 +151,8 @@ func resourcePlaces(resource string, u *url.URL, hinted string) []place {
 	return append(places, place{root, []string{resource, origin, origin + "/"}})
 }
 
-// fetchResource gets one document. Errors quote little of it.
+// fetchResource gets one document. What decides, whose it is and who guards that, has to be there once and be what it should;
+// of the rest, what is not as it should be is as if it were not given: see Metadata.fill. Errors quote little of it.
 func fetchResource(ctx context.Context, hc *http.Client, p place, loopback bool) (*Resource, error) {
 	if err := checkEndpoint(p.address, loopback); err != nil {
 		return nil, err
@@ -160,16 +161,16 @@ func fetchResource(ctx context.Context, hc *http.Client, p place, loopback bool)
 	if err != nil {
 		return nil, err
 	}
-	members, err := object(body)
+	members, _, err := readObject(body)
 	if err != nil {
 		return nil, fmt.Errorf("the document cannot be used: %w", err)
 	}
-	r := &Resource{Address: p.address, Life: life(header)}
-	if err := decode(members, map[string]any{
-		"resource": &r.Identifier, "authorization_servers": &r.AuthorizationServers, "scopes_supported": &r.Scopes,
-		"bearer_methods_supported": &r.BearerMethods, "dpop_signing_alg_values_supported": &r.DPoPSigningAlgs,
-		"dpop_bound_access_tokens_required": &r.NeedsDPoP, "tls_client_certificate_bound_access_tokens": &r.NeedsCertificate,
-	}); err != nil {
+	r := &Resource{
+		Scopes: list(members["scopes_supported"]), BearerMethods: list(members["bearer_methods_supported"]),
+		DPoPSigningAlgs: list(members["dpop_signing_alg_values_supported"]), NeedsDPoP: yes(members["dpop_bound_access_tokens_required"]),
+		NeedsCertificate: yes(members["tls_client_certificate_bound_access_tokens"]), Address: p.address, Life: life(header),
+	}
+	if err := decode(members, map[string]any{"resource": &r.Identifier, "authorization_servers": &r.AuthorizationServers}); err != nil {
 		return nil, fmt.Errorf("the document cannot be used: %w", err)
 	}
 	if !slices.Contains(p.of, r.Identifier) {
@@ -190,7 +191,7 @@ func decode(members map[string]json.RawMessage, into map[string]any) error {
 	for name, target := range into {
 		raw, given := members[name]
 		if given && string(raw) != "null" && json.Unmarshal(raw, target) != nil {
-			return fmt.Errorf("its %s is of another type", name)
+			return fmt.Errorf("its %s is given twice, or of another type", name)
 		}
 	}
 	return nil

@@ -242,8 +242,6 @@ func TestResourceMetadata(t *testing.T) {
 		"servers that are no issuers":     `{"resource":"https://h.example","authorization_servers":["https://as.example?x","https://u:p@as.example","https://as.example#x"]}`,
 		"a server that is no list":        `{"resource":"https://h.example","authorization_servers":"https://as.example"}`,
 		"servers that are no strings":     `{"resource":"https://h.example","authorization_servers":[{"issuer":"https://as.example"}]}`,
-		"scopes that are no list":         `{"resource":"https://h.example","authorization_servers":["https://as.example"],"scopes_supported":"a"}`,
-		"a need that is a word":           `{"resource":"https://h.example","authorization_servers":["https://as.example"],"dpop_bound_access_tokens_required":"no"}`,
 		"a list of resources":             `{"resource":["https://h.example"],"authorization_servers":["https://as.example"]}`,
 		"a resource twice":                `{"resource":"https://evil.example","resource":"https://h.example","authorization_servers":["https://as.example"]}`,
 		"servers twice":                   `{"resource":"https://h.example","authorization_servers":["https://as.example"],"authorization_servers":["https://evil.example"]}`,
@@ -269,6 +267,27 @@ func TestResourceMetadata(t *testing.T) {
 			}
 		})
 	}
+	for name, body := range map[string]string{
+		"scopes that are no list":              `"scopes_supported":"a"`,
+		"scopes that are no words":             `"scopes_supported":["a",7]`,
+		"scopes twice":                         `"scopes_supported":["a"],"scopes_supported":["b"]`,
+		"scopes in other letters":              `"Scopes_Supported":["a"]`,
+		"a need that is a word":                `"dpop_bound_access_tokens_required":"no","tls_client_certificate_bound_access_tokens":1`,
+		"methods in an object":                 `"bearer_methods_supported":{"body":true},"dpop_signing_alg_values_supported":"ES256"`,
+		"a stranger twice":                     `"x":1,"x":2`,
+		"the resource again, in other letters": `"Resource":"https://evil.example","AUTHORIZATION_SERVERS":["https://evil.example"]`,
+	} {
+		t.Run(name+" decide nothing", func(t *testing.T) {
+			found, err := discover(`{"resource":"https://h.example","authorization_servers":["https://as.example"],` + body + `}`)
+			require.NoError(t, err)
+			require.Equal(t, &authserver.Resource{Identifier: asked, AuthorizationServers: []string{"https://as.example"}, Address: address, Life: time.Hour}, found)
+		})
+	}
+	t.Run("a need in quotes is one", func(t *testing.T) {
+		found, err := discover(`{"resource":"https://h.example","authorization_servers":["https://as.example"],"dpop_bound_access_tokens_required":"true"}`)
+		require.NoError(t, err)
+		require.True(t, found.NeedsDPoP)
+	})
 	t.Run("what cannot be asked is left out", func(t *testing.T) {
 		found, err := discover(`{"resource":"https://h.example","authorization_servers":["javascript:alert(1)","http://10.0.0.1","https://as.example"]}`)
 		require.NoError(t, err)
