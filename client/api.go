@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
@@ -22,7 +23,10 @@ type api struct {
 }
 
 func newAPI(p *provider.API, clientID string) api {
-	a := api{hosts: p.Hosts, header: p.Header}
+	a := api{hosts: slices.Clone(p.Hosts), header: p.Header}
+	for i, host := range a.hosts {
+		a.hosts[i] = strings.ToLower(strings.TrimSuffix(host, ":443"))
+	}
 	for name, value := range p.Fields {
 		if a.fields == nil {
 			a.fields = make(http.Header)
@@ -104,7 +108,7 @@ func rejects(rules []provider.Rejection, resp *http.Response) bool {
 		}
 		if body == nil {
 			var err error
-			if body, err = io.ReadAll(io.LimitReader(resp.Body, mostSeen)); err != nil {
+			if body, err = seen(resp); err != nil {
 				return false
 			}
 		}
@@ -116,6 +120,17 @@ func rejects(rules []provider.Rejection, resp *http.Response) bool {
 		}
 	}
 	return false
+}
+
+// seen is what the rules look at: all of a refusal's body, and the first JSON value of any other, behind which a stream may go
+// on for hours.
+func seen(resp *http.Response) (body json.RawMessage, err error) {
+	limited := io.LimitReader(resp.Body, mostSeen)
+	if resp.StatusCode < 300 {
+		err = json.NewDecoder(limited).Decode(&body)
+		return body, err
+	}
+	return io.ReadAll(limited)
 }
 
 func challenges(resp *http.Response, code string) bool {

@@ -120,6 +120,8 @@ func (c *Client) method(offered []string) (authserver.Method, error) {
 		able = append(able, authserver.MethodBasic, authserver.MethodPost, authserver.MethodSecretJWT)
 	}
 	switch {
+	case len(able) == 0 && c.profile.EmptySecret:
+		return authserver.MethodBasic, nil
 	case len(able) == 0:
 		return authserver.MethodNone, nil
 	case len(offered) == 0 && !c.secret.IsEmpty():

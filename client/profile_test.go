@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -288,6 +289,26 @@ func TestProfileOfClientAuthentication(t *testing.T) {
 	}
 }
 
+// A client that has nothing to authenticate with is public all the same: PKCE stays.
+func TestProfileWithAnEmptySecret(t *testing.T) {
+	p := profiles.Provider{EmptySecret: true, SecretMethod: "client_secret_basic", Authorization: profiles.Authorization{NoPKCE: true}}
+	for name, row := range map[string]struct {
+		config client.Config
+		want   string
+	}{
+		"no secret":           {client.Config{}, "Basic " + base64.StdEncoding.EncodeToString([]byte("app:"))},
+		"a secret":            {client.Config{ClientSecret: "S"}, "Basic " + base64.StdEncoding.EncodeToString([]byte("app:S"))},
+		"the Config's method": {client.Config{AuthMethod: "none"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOdd(t).at(oddToken, 200, plainAnswer)
+			o.login(o.session(p, row.config))
+			require.Equal(t, row.want, o.last(oddToken).header.Get("Authorization"))
+			require.Equal(t, row.config.ClientSecret == "", o.last(oddToken).form.Has("code_verifier"))
+		})
+	}
+}
+
 func TestProfileOfAssertions(t *testing.T) {
 	const secret = "a secret of thirty-two bytes ..."
 	for name, row := range map[string]struct {
@@ -478,6 +499,53 @@ func TestProfileOfRejections(t *testing.T) {
 			require.Equal(t, 1, o.count(oddToken))
 		})
 	}
+}
+
+// Hosts are compared as hosts are, also where a program fills in a part of one.
+func TestProfileOfHostsInCapitals(t *testing.T) {
+	p := (&profiles.Provider{
+		Variables: []profiles.Variable{{Name: "shop", Pattern: "[A-Za-z]+"}},
+		API:       profiles.API{Hosts: []string{"{shop}.Shops.example:443"}},
+	}).With("shop", "Acme")
+	o := newOdd(t).at(oddToken, 200, plainAnswer).at("https://acme.shops.example/", 200, "{}")
+	s := o.session(*p, client.Config{})
+	o.login(s)
+	resp, err := s.Wrap(&http.Client{Transport: o}).Get("https://acme.shops.example/")
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, "Bearer AT1", o.last("https://acme.shops.example/").header.Get("Authorization"))
+}
+
+// streaming is an API whose answer goes on after its first value, and an authorization server.
+type streaming struct {
+	*odd
+	stream io.ReadCloser
+}
+
+func (s *streaming) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host != "api.example" {
+		return s.odd.RoundTrip(req)
+	}
+	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: -1, Body: s.stream, Request: req}, nil
+}
+
+// An answer that a rule looks into gets to the program once its first value is there, and whole.
+func TestProfileOfRejectionsKeepsNoStreamBack(t *testing.T) {
+	reader, writer := io.Pipe()
+	o := newOdd(t).at(oddToken, 200, plainAnswer)
+	s := o.session(profiles.Provider{API: profiles.API{Rejected: []profiles.Rejection{{Status: 200, Path: "error", Values: []string{"gone"}}}}}, client.Config{})
+	o.login(s)
+	go func() { _, _ = writer.Write([]byte("{\"ok\":true}\n")) }()
+	resp, err := s.Wrap(&http.Client{Transport: &streaming{o, reader}}).Get(oddAPI)
+	require.NoError(t, err)
+	go func() {
+		_, _ = writer.Write([]byte("{\"error\":\"gone\"}\n"))
+		_ = writer.Close()
+	}()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, "{\"ok\":true}\n{\"error\":\"gone\"}\n", string(body))
 }
 
 func TestProfileThatRevokesByBearer(t *testing.T) {

@@ -29,9 +29,11 @@ var Facebook = &Provider{
 			"190": "invalid_grant",
 			"102": "invalid_grant",
 			"101": "invalid_client", // not confirmed
+			"1":   "temporarily_unavailable",
 			"2":   "temporarily_unavailable",
 			"4":   "temporarily_unavailable",
 			"17":  "temporarily_unavailable",
+			"341": "temporarily_unavailable",
 		},
 	},
 	API: API{

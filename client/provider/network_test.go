@@ -26,6 +26,9 @@ type network struct {
 	connections chan net.Conn
 	closed      chan struct{}
 	transport   *http.Transport
+
+	mu    sync.Mutex // guards what follows
+	pipes []net.Conn // all server's ends
 }
 
 func newNetwork(t *testing.T, handler http.Handler) *network {
@@ -64,6 +67,7 @@ func newNetwork(t *testing.T, handler http.Handler) *network {
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		n.transport.CloseIdleConnections()
+		n.hangUp()
 		require.NoError(t, server.Close())
 		require.ErrorIs(t, <-served, http.ErrServerClosed)
 	})
@@ -72,6 +76,9 @@ func newNetwork(t *testing.T, handler http.Handler) *network {
 
 func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	client, server := net.Pipe()
+	n.mu.Lock()
+	n.pipes = append(n.pipes, server)
+	n.mu.Unlock()
 	select {
 	case n.connections <- server:
 		return client, nil
@@ -79,6 +86,16 @@ func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	case <-n.closed:
 	}
 	return nil, net.ErrClosed
+}
+
+// hangUp closes all connections below TLS: http.Server.Close would say goodbye on each with its lock held, which no time passes
+// in a synctest bubble for.
+func (n *network) hangUp() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, pipe := range n.pipes {
+		_ = pipe.Close()
+	}
 }
 
 func (n *network) Accept() (net.Conn, error) {

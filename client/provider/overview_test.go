@@ -127,6 +127,7 @@ func differences(p *provider.Provider) []string {
 	}
 	text("issuer", p.Issuer)
 	text("secret by", p.SecretMethod)
+	when("clients without a secret send an empty one", p.EmptySecret)
 	when("Basic without form-encoding", p.RawBasic)
 	when("assertions for the token endpoint", p.AssertionForEndpoint)
 	text("refreshes at", p.RefreshURL)

@@ -46,6 +46,10 @@ type Provider struct {
 	// Config.AuthMethod and Config.Endpoint.AuthStyle go before it. Empty: as client.Config.AuthMethod says.
 	SecretMethod string
 
+	// EmptySecret has a client without a secret, a key and a certificate authenticate by client_secret_basic all the same, with
+	// an empty secret (RFC 6749 §2.3.1). Config.AuthMethod goes before it. False: it names itself, as public clients do.
+	EmptySecret bool
+
 	// RawBasic has client_secret_basic join the client id and the secret as they are. False: form-encoded (RFC 6749 §2.3.1).
 	RawBasic bool
 
@@ -193,7 +197,8 @@ type API struct {
 	Fields map[string]string
 
 	// Rejected are the answers, other than a 401, that mean that the access token is not good any more. A
-	// rule for the status 200 has the beginning of every such JSON answer read before the program gets it. Nil: a 401 alone.
+	// rule for the status 200 has the first value of every such JSON answer, 64 KiB at most, read before the program gets
+	// the answer. Nil: a 401 alone.
 	Rejected []Rejection
 }
 

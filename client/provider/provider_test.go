@@ -1,9 +1,12 @@
 package provider_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/endpoints"
 
 	"github.com/evergrant/evergrant/client/provider"
 )
@@ -40,4 +43,40 @@ func TestWithLeavesTheProfileAlone(t *testing.T) {
 	require.Equal(t, "acme", one.Values["shop"])
 	require.Equal(t, "other", two.Values["shop"])
 	require.Equal(t, provider.Slack.TokenHosts, two.TokenHosts)
+}
+
+// Where golang.org/x/oauth2 has the endpoints of a server that is known here, they are the same.
+func TestEndpointsAreThoseOfOAuth2(t *testing.T) {
+	for _, row := range []struct {
+		profile  *provider.Provider
+		name     string
+		value    string
+		endpoint oauth2.Endpoint
+	}{
+		{provider.GitLab, "host", "gitlab.com", endpoints.GitLab},
+		{provider.Microsoft, "tenant", "acme.example", endpoints.AzureAD("acme.example")},
+		{provider.Shopify, "shop", "acme", endpoints.Shopify("acme.myshopify.com")},
+		{provider.Apple, "", "", endpoints.Apple},
+		{provider.Bitbucket, "", "", endpoints.Bitbucket},
+		{provider.Discord, "", "", endpoints.Discord},
+		{provider.Dropbox, "", "", endpoints.Dropbox},
+		{provider.Facebook, "", "", endpoints.Facebook},
+		{provider.GitHub, "", "", endpoints.GitHub},
+		{provider.Google, "", "", endpoints.Google},
+		{provider.LinkedIn, "", "", endpoints.LinkedIn},
+		{provider.Mailchimp, "", "", endpoints.Mailchimp},
+		{provider.Slack, "", "", endpoints.Slack},
+		{provider.Spotify, "", "", endpoints.Spotify},
+		{provider.Twitch, "", "", endpoints.Twitch},
+		{provider.X, "", "", endpoints.X},
+		{provider.Zoom, "", "", endpoints.Zoom},
+	} {
+		at := func(address string) string { return strings.ReplaceAll(address, "{"+row.name+"}", row.value) }
+		filled := oauth2.Endpoint{
+			AuthURL: at(row.profile.Endpoint.AuthURL), TokenURL: at(row.profile.Endpoint.TokenURL),
+			DeviceAuthURL: at(row.profile.Endpoint.DeviceAuthURL), AuthStyle: row.profile.Endpoint.AuthStyle,
+		}
+		require.Equal(t, row.endpoint, filled, row.profile.Name)
+		require.Same(t, row.profile, provider.For("", row.endpoint.TokenURL))
+	}
 }

@@ -3,8 +3,7 @@ package provider
 import "golang.org/x/oauth2"
 
 // Reddit is the profile of Reddit. duration=permanent is what a refresh token is given for. Its API slows down programs whose
-// User-Agent does not say who they are: set one. An installed app has an empty secret: set Config.AuthMethod to
-// "client_secret_basic".
+// User-Agent does not say who they are: set one. Installed apps have an empty secret.
 var Reddit = &Provider{
 	Name:       "Reddit",
 	TokenHosts: []string{"www.reddit.com", "ssl.reddit.com"},
@@ -14,6 +13,7 @@ var Reddit = &Provider{
 	},
 	RevocationURL: "https://www.reddit.com/api/v1/revoke_token",
 	SecretMethod:  "client_secret_basic",
+	EmptySecret:   true,
 	Authorization: Authorization{Params: map[string]string{"duration": "permanent"}},
 	Answer: Answer{Errors: map[string]string{
 		"400@refresh": "invalid_request", // not confirmed: that nothing else says so; it is asked twice, therefore

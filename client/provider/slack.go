@@ -28,6 +28,9 @@ var Slack = &Provider{
 			"internal_error":        "server_error",
 			"fatal_error":           "server_error",
 			"service_unavailable":   "server_error", // not confirmed
+			"request_timeout":       "server_error",
+			"team_added_to_org":     "temporarily_unavailable", // a workspace is being moved
+			"org_login_required":    "temporarily_unavailable",
 		},
 		ScopeSeparator: ",",
 		BearerTypes:    []string{"bot", "user"},

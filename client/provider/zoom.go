@@ -9,9 +9,6 @@ var Zoom = &Provider{
 	Endpoint:      endpoints.Zoom,
 	RevocationURL: "https://zoom.us/oauth/revoke",
 	SecretMethod:  "client_secret_basic",
-	Answer: Answer{
-		Members: map[string]string{"error_description": "reason"},
-		Errors:  map[string]string{"invalid_request@refresh": "invalid_grant"}, // not confirmed: under 401, until 2022
-	},
-	API: API{Hosts: []string{"zoom.us", "*.zoom.us"}},
+	Answer:        Answer{Members: map[string]string{"error_description": "reason"}},
+	API:           API{Hosts: []string{"zoom.us", "*.zoom.us"}},
 }
