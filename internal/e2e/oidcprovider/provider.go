@@ -128,6 +128,12 @@ func (p *Provider) RevokeRefreshToken(token string) {
 	p.post("/test/revoke-grant", map[string]any{"refresh_token": token})
 }
 
+// ForgetClient has the provider know a client no more that has registered itself.
+func (p *Provider) ForgetClient(id string) {
+	p.t.Helper()
+	p.post("/test/forget-client", map[string]any{"client_id": id})
+}
+
 // RevokeAccount ends all grants of one account.
 func (p *Provider) RevokeAccount(account string) {
 	p.t.Helper()
@@ -194,6 +200,7 @@ type Stats struct {
 		Grants        int `json:"grants"`
 		RefreshTokens int `json:"refresh_tokens"`
 		AccessTokens  int `json:"access_tokens"`
+		Registrations int `json:"registrations"` // of clients that have registered themselves
 	} `json:"live"`
 	TokenRequests int `json:"token_requests"`
 }

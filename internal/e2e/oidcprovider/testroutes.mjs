@@ -47,6 +47,10 @@ export function testRoutes(provider, store, config) {
       await token?.destroy();
       ctx.status = token ? 204 : 404;
     },
+    // Of those who have registered themselves.
+    'POST /test/forget-client': async (ctx) => {
+      ctx.status = store.delete(`Client:${JSON.parse(await readBody(ctx.req)).client_id}`) ? 204 : 404;
+    },
     'POST /test/revoke-grant': async (ctx) => {
       const grants = await grantsOf(provider, store, JSON.parse(await readBody(ctx.req)));
       for (const id of grants) {
@@ -135,10 +139,10 @@ async function grantsOf(provider, store, { refresh_token: refresh, access_token:
 // How many of each kind are stored and neither expired nor consumed.
 function live(store) {
   const now = Date.now() / 1000;
-  const counts = { Grant: 0, RefreshToken: 0, AccessToken: 0 };
+  const counts = { Grant: 0, RefreshToken: 0, AccessToken: 0, Client: 0 };
   for (const [key, payload] of store) {
     const kind = key.split(':', 1)[0];
-    if (kind in counts && payload.exp > now && !payload.consumed) counts[kind] += 1;
+    if (kind in counts && (kind === 'Client' || payload.exp > now) && !payload.consumed) counts[kind] += 1;
   }
-  return { grants: counts.Grant, refresh_tokens: counts.RefreshToken, access_tokens: counts.AccessToken };
+  return { grants: counts.Grant, refresh_tokens: counts.RefreshToken, access_tokens: counts.AccessToken, registrations: counts.Client };
 }
