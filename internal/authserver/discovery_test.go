@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,13 +31,23 @@ func document(issuer string) string {
 type site struct {
 	url   string
 	pages map[string]http.HandlerFunc
-	asked []string
+	mu    sync.Mutex
+	asked []string // guarded by mu; an answer that has come orders reads behind it, too
+}
+
+// paths are those that were asked for, also when the last connection was broken.
+func (s *site) paths() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
 }
 
 func newSite(t *testing.T) *site {
 	s := &site{pages: map[string]http.HandlerFunc{}}
 	s.url = serve(t, func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
 		s.asked = append(s.asked, r.URL.Path)
+		s.mu.Unlock()
 		if page, ok := s.pages[r.URL.Path]; ok {
 			page(w, r)
 			return

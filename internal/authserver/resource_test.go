@@ -362,7 +362,7 @@ func TestTroubleIsNotAbsence(t *testing.T) {
 			_, err := authserver.DiscoverResource(t.Context(), newHTTP(t), s.url+"/r1", "")
 			require.Equal(t, c.next, err == nil, "%v", err)
 			if !c.next {
-				require.NotContains(t, s.asked, resourcePath)
+				require.NotContains(t, s.paths(), resourcePath)
 				requireResourceError(t, err)
 			}
 		})

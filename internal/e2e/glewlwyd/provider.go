@@ -28,17 +28,17 @@ import (
 
 // The clients that every provider knows. Redirects go to Callback as it stands.
 const (
-	Native   = "native" // public: code, refresh, device
-	Web      = "web"    // Secret by client_secret_basic: code, refresh, client credentials, revocation
-	Keyed    = "keyed"  // private_key_jwt by the key of Start: client credentials
-	Secret   = "a-secret-of-the-web-client"
+	Native = "native" // public: code, refresh, device
+	Web    = "web"    // Secret by client_secret_basic: code, refresh, client credentials, revocation
+	Keyed  = "keyed"  // private_key_jwt by the key of Start: client credentials
+	Secret = "a-secret-of-the-web-client"
 	// Raw has RawSecret by client_secret_basic: client credentials. Here that means the id and the secret as they are, where RFC 6749
 	// §2.3.1 has them form-encoded.
 	Raw       = "raw"
 	RawSecret = "50%+ a/secret=raw"
-	Callback = "http://127.0.0.1/callback"
-	Scope    = "read"                    // beside openid
-	Resource = "https://api.example.com" // that tokens can be asked for (RFC 8707)
+	Callback  = "http://127.0.0.1/callback"
+	Scope     = "read"                    // beside openid
+	Resource  = "https://api.example.com" // that tokens can be asked for (RFC 8707)
 )
 
 // The provider's only account that tests use.

@@ -99,7 +99,7 @@ func TestProfile(t *testing.T) {
 			require.NoError(t, err)
 			ctx := t.Context()
 			t.Cleanup(func() { _ = c.Close(ctx) }) // gives up what is still tried
-			if !row.works { // it answers an empty 403, which is tried again as a proxy's would be
+			if !row.works {                        // it answers an empty 403, which is tried again as a proxy's would be
 				var cancel func()
 				ctx, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
 				defer cancel()
