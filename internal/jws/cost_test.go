@@ -31,5 +31,5 @@ func TestAnAssertionCostsHardlyMoreThanItsSignature(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	require.LessOrEqual(t, whole-bare, 32.0)
+	require.LessOrEqual(t, whole-bare, 28.0)
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rsa"
 	_ "crypto/sha256" // for crypto.Hash.New
 	_ "crypto/sha512" // likewise
-	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,8 @@ import (
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Header is what the protected header of a signature says beside the key id (RFC 7515 §4).
@@ -99,14 +100,16 @@ var coordinates = map[jose.SignatureAlgorithm]int{jose.ES256: 32, jose.ES384: 48
 
 // fixed turns an ECDSA signature in ASN.1, as crypto.Signer gives it, into R and S side by side.
 func fixed(signature []byte, size int) ([]byte, error) {
-	var pair struct{ R, S *big.Int }
-	rest, err := asn1.Unmarshal(signature, &pair)
-	if err != nil || len(rest) > 0 || !fits(pair.R, size) || !fits(pair.S, size) {
+	var r, s big.Int
+	var pair cryptobyte.String
+	whole := cryptobyte.String(signature)
+	if !whole.ReadASN1(&pair, asn1.SEQUENCE) || !whole.Empty() || !pair.ReadASN1Integer(&r) || !pair.ReadASN1Integer(&s) || !pair.Empty() ||
+		!fits(&r, size) || !fits(&s, size) {
 		return nil, errors.New("the signer gave no ECDSA signature in ASN.1, as a crypto.Signer has to")
 	}
 	joined := make([]byte, 2*size)
-	pair.R.FillBytes(joined[:size])
-	pair.S.FillBytes(joined[size:])
+	r.FillBytes(joined[:size])
+	s.FillBytes(joined[size:])
 	return joined, nil
 }
 
