@@ -97,7 +97,7 @@ const mostSeen = 64 << 10
 func rejects(rules []provider.Rejection, resp *http.Response) bool {
 	var body []byte
 	for _, rule := range rules {
-		if rule.Status != resp.StatusCode || rule.Challenge != "" && !challenges(resp, rule.Challenge) {
+		if rule.Status != resp.StatusCode {
 			continue
 		}
 		if rule.Path == "" && rule.Text == "" {
@@ -131,10 +131,6 @@ func seen(resp *http.Response) (body json.RawMessage, err error) {
 		return body, err
 	}
 	return io.ReadAll(limited)
-}
-
-func challenges(resp *http.Response, code string) bool {
-	return slices.ContainsFunc(transport.Challenges(resp), func(c transport.Challenge) bool { return c.Params["error"] == code })
 }
 
 func isJSON(resp *http.Response) bool {

@@ -247,9 +247,6 @@ func (p *profile) callback(callback url.Values) url.Values {
 // redeem rewrites a request that redeems a code.
 func (p *profile) redeem(form url.Values) {
 	addMissing(form, p.Request.CodeParams)
-	if p.Request.NoRedirectURI {
-		form.Del("redirect_uri")
-	}
 	if p.Authorization.NoPKCE {
 		form.Del("code_verifier")
 	}

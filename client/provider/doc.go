@@ -4,8 +4,9 @@
 //	c, err := client.New(client.Config{Provider: provider.Google, ClientID: id, ClientSecret: secret, Scopes: scopes})
 //	c, err := client.New(client.Config{Provider: provider.Shopify.With("shop", "acme"), …})
 //
-// A client.Config without a Provider gets the one that [For] finds for its issuer or token endpoint; one with a
-// &Provider{} gets none. What the Config itself says goes before what its Provider says.
+// A client.Config without a Provider gets the one that [For] finds for its issuer or token endpoint, with all that it says: where
+// tokens may go, and at a few servers what makes a login weaker, too. One with a &Provider{} gets none. What the Config itself
+// says goes before what its Provider says.
 //
 // # What a profile may do
 //
@@ -22,7 +23,8 @@
 // after a login: they are the program's. Scopes that a server wants before it gives a refresh token (offline_access): they are in
 // Config.Scopes, because not every client may ask for them. Issuers with a placeholder for the tenant (Microsoft Entra ID):
 // set Config.Issuer to the tenant's own. Further tokens in one answer (Slack's of the user beside the bot's): in the Extra of
-// the token.
+// the token. Revocations by requests of other kinds (Facebook, Stripe, Intuit): Logout forgets such a grant, and says that it could
+// do no more.
 //
 // Lines marked "not confirmed" are from memory: neither a document of the provider's nor a program that meets what they say was
 // found.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"time"
 
 	"golang.org/x/oauth2"
 
@@ -24,11 +25,14 @@ func ExampleProvider() {
 		Authorization: provider.Authorization{
 			Params:         map[string]string{"access_type": "offline"},
 			ScopeSeparator: ",",
+			CodeParam:      "auth_code",
 		},
 		Request: provider.Request{JSON: true},
 		Answer: provider.Answer{
 			Unwrap: []string{"data"},
 			Errors: map[string]string{"TOKEN_GONE@refresh": "invalid_grant"},
+
+			LifetimeUnit: provider.Milliseconds, DefaultLifetime: time.Hour,
 		},
 		API: provider.API{
 			Hosts:    []string{"api.{region}.acme.example"},

@@ -13,7 +13,7 @@ var Notion = &Provider{
 	},
 	SecretMethod:  "client_secret_basic",
 	Authorization: Authorization{Params: map[string]string{"owner": "user"}},
-	Request:       Request{JSON: true},
+	Request:       Request{JSON: true, Header: map[string]string{"Notion-Version": "2022-06-28"}},
 	API: API{
 		Hosts:  []string{"api.notion.com"},
 		Fields: map[string]string{"Notion-Version": "2022-06-28"},

@@ -146,7 +146,6 @@ func differences(p *provider.Provider) []string {
 	each("token requests with the field", p.Request.Header)
 	each("codes with", p.Request.CodeParams)
 	each("refreshes with", p.Request.RefreshParams)
-	when("codes without redirect_uri", p.Request.NoRedirectURI)
 	text("refreshes by the grant", p.Request.RefreshGrant)
 	text("refresh token as", p.Request.RefreshParam)
 	when("renewed "+p.Request.Ahead.String()+" ahead", p.Request.Ahead > 0)
@@ -167,9 +166,6 @@ func differences(p *provider.Provider) []string {
 	each("API requests with the field", p.API.Fields)
 	for _, r := range p.API.Rejected {
 		parts := []string{strconv.Itoa(r.Status)}
-		if r.Challenge != "" {
-			parts = append(parts, "challenge "+r.Challenge)
-		}
 		if r.Path != "" {
 			parts = append(parts, r.Path+" is one of "+strings.Join(r.Values, ", "))
 		}

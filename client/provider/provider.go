@@ -123,10 +123,6 @@ type Request struct {
 	// before the latter. Nil: none.
 	CodeParams, RefreshParams map[string]string
 
-	// NoRedirectURI leaves out redirect_uri where a code is redeemed, which is weaker only at a server that does not bind a
-	// code to it. False: it is sent (RFC 6749 §4.1.3).
-	NoRedirectURI bool
-
 	// RefreshGrant is the grant_type of a refresh, and RefreshParam the name of the parameter that the refresh token
 	// goes in. With Answer.Members{"refresh_token": "access_token"} that is the access token, at servers that have
 	// no other. Empty: refresh_token.
@@ -206,8 +202,6 @@ type API struct {
 type Rejection struct {
 	// Status is that of the answer. Required.
 	Status int
-	// Challenge is the error of a Bearer challenge (RFC 6750 §3). Empty: none is looked for.
-	Challenge string
 	// Path is where in its JSON body the answer has one of Values. Empty: the body is not looked at.
 	Path   string
 	Values []string

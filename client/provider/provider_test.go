@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/endpoints"
 
+	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/provider"
 )
 
@@ -79,4 +81,20 @@ func TestEndpointsAreThoseOfOAuth2(t *testing.T) {
 		require.Equal(t, row.endpoint, filled, row.profile.Name)
 		require.Same(t, row.profile, provider.For("", row.endpoint.TokenURL))
 	}
+}
+
+// LinkedIn's id tokens have no nonce to compare, and its token endpoint takes no verifier beside a secret.
+func TestLinkedInIsAskedWithoutNonce(t *testing.T) {
+	c, err := client.New(client.Config{
+		Provider: provider.LinkedIn, ClientID: "app", ClientSecret: "secret", Scopes: []string{"openid"}, RedirectURL: "https://app.example/callback",
+	})
+	require.NoError(t, err)
+	p, err := c.Session("alice").Start(t.Context(), client.AuthCode{})
+	require.NoError(t, err)
+	asked, err := url.Parse(p.URL)
+	require.NoError(t, err)
+	require.Equal(t, "www.linkedin.com", asked.Host)
+	require.False(t, asked.Query().Has("nonce"))
+	require.False(t, asked.Query().Has("code_challenge"))
+	require.NotEmpty(t, asked.Query().Get("state"))
 }

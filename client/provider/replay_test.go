@@ -52,6 +52,7 @@ type replay struct {
 	life     time.Duration     // of the first access token; 0: not said
 	refresh  time.Duration     // the life of the first refresh token; 0: not said
 	ahead    time.Duration     // how long before its end a token is renewed; 0: five minutes
+	iss      string            // the issuer that callbacks name, of a server without metadata
 	says     string            // a part of what a dead grant's error tells of itself
 	doubtful bool              // a dead grant is believed after it was said twice
 	unfound  string            // why For does not find it by its token endpoint
@@ -71,9 +72,9 @@ var replays = []replay{
 	{dir: "box", provider: provider.Box, api: "https://api.box.com/2.0/users/me", life: 4169 * time.Second},
 	{dir: "discord", provider: provider.Discord, api: "https://discord.com/api/v10/users/@me", life: 7 * 24 * time.Hour},
 	{dir: "dropbox", provider: provider.Dropbox, api: "https://api.dropboxapi.com/2/check/user", life: 4 * time.Hour, extra: map[string]any{"uid": "12345"}},
-	{dir: "facebook", provider: provider.Facebook, api: "https://graph.facebook.com/v22.0/me", life: 5183944 * time.Second, ahead: 7 * 24 * time.Hour, says: "190: Error validating"},
+	{dir: "facebook", provider: provider.Facebook, api: "https://graph.facebook.com/v22.0/me", life: 5183944 * time.Second, ahead: 7 * 24 * time.Hour, says: ": Error validating"},
 	{dir: "figma", provider: provider.Figma, api: "https://api.figma.com/v1/me", life: 90 * 24 * time.Hour},
-	{dir: "github", provider: provider.GitHub, api: "https://api.github.com/user", life: 8 * time.Hour, refresh: 183 * 24 * time.Hour},
+	{dir: "github", provider: provider.GitHub, api: "https://api.github.com/user", life: 8 * time.Hour, refresh: 183 * 24 * time.Hour, iss: "https://github.com/login/oauth"},
 	{
 		dir: "github-oauth", provider: provider.GitHub, api: "https://api.github.com/user",
 		without: map[string]string{"renewed": noRefresh, "dead": noRefresh},

@@ -53,10 +53,10 @@ func (s *server) begin(t *testing.T) error {
 
 	callback := url.Values{"state": {params["state"]}, cmp.Or(s.provider.Authorization.CodeParam, "code"): {"code-1"}}
 	maps.Copy(callback, s.callback)
-	if iss := s.provider.Authorization.Iss; iss != "" {
+	if s.iss != "" {
 		callback.Set("iss", "https://other.example")
 		require.ErrorIs(t, s.alice.Finish(t.Context(), pending, callback), client.ErrPending)
-		callback.Set("iss", iss)
+		callback.Set("iss", s.iss)
 	}
 	return s.alice.Finish(t.Context(), pending, callback)
 }
@@ -203,7 +203,7 @@ func (s *server) end(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		s.set(func() { s.renewed = "throttled" })
 		_, err := s.alice.Renew(t.Context(), nil)
-		require.Equal(t, "temporarily_unavailable", code(t, err))
+		require.Contains(t, []string{"temporarily_unavailable", "server_error"}, code(t, err))
 		require.NotErrorIs(t, err, client.ErrLoginRequired)
 	}
 	time.Sleep(20 * time.Minute)
