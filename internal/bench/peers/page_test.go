@@ -44,12 +44,15 @@ func most[T int | float64 | time.Duration](want string, got, limit T, why string
 func show[T any](value T) string {
 	switch v := any(value).(type) {
 	case time.Duration:
+		if v >= time.Second {
+			return fmt.Sprintf("%.2f s", v.Seconds())
+		}
 		if v < 0 {
 			return "-" + measure.Show(-v)
 		}
 		return measure.Show(v)
 	case float64:
-		return fmt.Sprintf("%.3g", v)
+		return fmt.Sprintf("%.2f", v)
 	}
 	return fmt.Sprint(value)
 }

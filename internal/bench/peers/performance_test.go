@@ -46,7 +46,7 @@ var (
 	full = size{
 		rounds: 15, turn: 100 * time.Millisecond, connections: 256,
 		crowds: []int{1000, 10_000}, bursts: 7, endpoint: 100 * time.Millisecond,
-		slices: 4, slice: 5 * time.Second, rate: 500,
+		slices: 5, slice: 4 * time.Second, rate: 500,
 		workers: 50, revoked: 600 * time.Millisecond,
 		sessions: []int{100_000, 1_000_000}, starts: 25, ages: 7,
 	}
