@@ -5,6 +5,8 @@ package client_test
 import (
 	"context"
 	"net/http"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -57,19 +59,34 @@ func TestTokenAtHandTouchesNoStore(t *testing.T) {
 	require.Equal(t, before, store.asked.Load())
 }
 
-// TestRequestCostsThreeAllocations holds what a request costs beside the sending: the copy, and its header.
+// TestRequestCostsThreeAllocations holds what a request costs beside the sending, the copy and its header, whatever the
+// length of the token.
 func TestRequestCostsThreeAllocations(t *testing.T) {
-	s := newStrict()
-	alice := open(t, s.config(nil)).Session("alice")
-	require.NoError(t, alice.Adopt(t.Context(), s.grant()))
-	answer := &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}
-	hc := alice.Wrap(&http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return answer, nil })})
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://api.test/", nil)
-	require.NoError(t, err)
-	req.Header.Set("Accept", "application/json")
-	require.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
-		if _, err := hc.Transport.RoundTrip(req); err != nil {
-			t.Fatal(err)
-		}
-	}), 3.0)
+	for name, length := range map[string]int{"short token": 10, "long token": 10_000} {
+		t.Run(name, func(t *testing.T) {
+			s := newStrict()
+			alice := open(t, s.config(nil)).Session("alice")
+			token := s.grant()
+			token.AccessToken = strings.Repeat("x", length)
+			require.NoError(t, alice.Adopt(t.Context(), token))
+			answer := &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}
+			hc := alice.Wrap(&http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return answer, nil })})
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://api.test/", nil)
+			require.NoError(t, err)
+			req.Header.Set("Accept", "application/json")
+			send := func() {
+				if _, err := hc.Transport.RoundTrip(req); err != nil {
+					t.Fatal(err)
+				}
+			}
+			require.LessOrEqual(t, testing.AllocsPerRun(1000, send), 3.0)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range 1000 {
+				send()
+			}
+			runtime.ReadMemStats(&after)
+			require.LessOrEqual(t, (after.TotalAlloc-before.TotalAlloc)/1000, uint64(750), "bytes")
+		})
+	}
 }
