@@ -44,7 +44,8 @@ type Config struct {
 	// Resource is the address of a protected resource, such as an MCP server, of which nothing else is known: zero
 	// configuration (RFC 9728). The Client finds out which authorization server guards it, registers there, and asks for
 	// tokens for this resource alone; see the package's section on it. It must be https, without a fragment, and
-	// spelt as the resource spells itself. With an Issuer too, the resource has to name that one. Empty: Issuer or
+	// spelt as the resource spells itself. Where people log in, and which scopes they are asked for, is then the resource's
+	// word: name an Issuer, which the resource has to name too, and Scopes, where that goes too far. Empty: Issuer or
 	// Endpoint say where to go.
 	Resource string
 

@@ -51,10 +51,10 @@
 // # Zero configuration
 //
 // Of a resource that publishes its metadata (RFC 9728), such as an MCP server, a Config needs the address alone:
-// Config.Resource. On first use, which no call of New or Session is, the Client asks the resource without a token, reads
-// its metadata, and takes the authorization server that it names: one GET each. That holds for as long as the metadata
-// says, an hour if it does not, and at least 5 minutes; after a rejected token it is asked for again at once, if it is
-// older than a minute. While the resource cannot be reached, what it said before holds; a Client that has heard nothing yet
+// Config.Resource. On first use, which may be a call of Status but none of New or Session, the Client asks the resource
+// without a token, reads its metadata, and takes the authorization server that it names: one GET each. That holds for as
+// long as the metadata says, an hour if it does not, and at least 5 minutes; after a rejected token it is asked for again
+// at once, if it is older than a minute. While the resource cannot be reached, what it said before holds; a Client that has heard nothing yet
 // then gives an error, which is no logout.
 //
 // A login is asked for as the client that was registered beforehand (ClientID with its Issuer), else as the one that a

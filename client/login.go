@@ -131,6 +131,7 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 				return nil
 			}
 			if !replace && old.Subject != "" && fresh.Subject != "" && old.Subject != fresh.Subject {
+				s.client.unregister(ctx, fresh.Client)
 				return ErrOtherSubject
 			}
 			fresh.Leases = old.Leases + 1
@@ -150,7 +151,7 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			return err
 		}
 		s.personActed(fresh.Grant, fresh)
-		if st.record != nil {
+		if st.record != nil && st.record.Grant != fresh.Grant {
 			s.client.unregister(ctx, st.record.Client)
 		}
 		reason := "a person has logged in"

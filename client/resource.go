@@ -16,9 +16,6 @@ import (
 	"github.com/evergrant/evergrant/transport"
 )
 
-// findLimit bounds how long a resource is asked who guards it.
-const findLimit = 20 * time.Second
-
 // issuersMost is how many authorization servers of a resource are looked at.
 const issuersMost = 4
 
@@ -75,8 +72,6 @@ func (c *Client) guard(ctx context.Context) (*guarded, error) {
 
 // askResource asks the resource what it wants of a request without a token, and for its metadata.
 func (c *Client) askResource(ctx context.Context) (*guarded, time.Duration, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, findLimit, fmt.Errorf("the resource has not said within %v which authorization server guards it", findLimit))
-	defer cancel()
 	resource := c.config.Resource
 	resp, err := authserver.Probe(ctx, c.http, resource)
 	if err != nil {

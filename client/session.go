@@ -56,7 +56,8 @@ type account struct {
 // and sent byte for byte; another one is an error when it is asked for, a *ConfigError. The same resource gives the same
 // *Session, and lasts as long as the account's own: name a server's resources, not every address. Login, Adopt
 // and Logout act on the account, through whichever of its sessions; a login through this one asks the person for the
-// resource, which several servers demand before they give tokens for it. An empty resource is the account's own session.
+// resource, which several servers demand before they give tokens for it. An empty resource is the account's own session. With
+// Config.Resource there is no other resource than that.
 func (s *Session) Resource(resource string) *Session {
 	return s.view(cmp.Or(resource, s.client.config.Resource))
 }
