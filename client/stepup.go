@@ -166,14 +166,15 @@ func (s *Session) joinStep(ctx context.Context, wanted StepUp, t *oauth2.Token) 
 	s.steps.now = f
 	go func() {
 		defer s.client.tasks.end(task)
+		var better bool
+		defer func() { s.landStep(f, better) }() // also when Config.StepUp ends the goroutine, as tests do that fail
 		better, err := s.hasSteppedUp(ctx, &wanted, t)
 		if better || quiet || err != nil {
-			s.landStep(f, better)
 			return
 		}
 		err = s.callStepUp(ctx, wanted)
 		s.rememberStep(f, begun, err)
-		s.landStep(f, err == nil)
+		better = err == nil
 	}()
 	return f
 }

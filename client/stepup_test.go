@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -583,6 +584,20 @@ func TestStepUpThatHangs(t *testing.T) {
 			require.Equal(t, http.StatusForbidden, <-status)
 			require.Zero(t, time.Since(begun))
 		})
+	})
+}
+
+// A hook that does not return, but ends its goroutine, has failed.
+func TestStepUpThatEndsItsGoroutine(t *testing.T) {
+	climbing(t, func(t *testing.T, c *climb) {
+		c.wants("write")
+		c.agree = func(context.Context, *client.Session, client.StepUp) error {
+			runtime.Goexit()
+			return nil
+		}
+		require.Equal(t, http.StatusForbidden, c.get())
+		c.agree = nil
+		require.Equal(t, http.StatusOK, c.get(), "and another may be called")
 	})
 }
 
