@@ -53,7 +53,7 @@ race: ## every test of every module with -race, the end-to-end tests included
 
 # A history runs on one processor, so that it is the same every time: the seeds and the small worlds take about as long,
 # and each has a processor of its own.
-SIMULATION := go test ./internal/simulation -count=1 -timeout=10m
+SIMULATION := go test ./internal/simulation -count=1 -timeout=20m
 .PHONY: simulation
 simulation: ## ten thousand histories of the renewal engine, and every order of a small world's steps
 	$(call part,simulation,failed=0; \
