@@ -230,14 +230,13 @@ func (r replay) run(t *testing.T, answers map[string][]byte, of string) (said st
 // serve begins to play the provider, to a session.
 func (r replay) serve(t *testing.T, answers map[string][]byte) *server {
 	s := &server{replay: r, answers: answers}
-	s.network = newNetwork(t, s)
 	c, err := client.New(client.Config{
 		Provider: r.provider, ClientID: "client-1", ClientSecret: "secret-1", Scopes: []string{"alpha", "beta"},
-		RedirectURL: "https://app.example/callback", AuthServerClient: &http.Client{Transport: s.transport},
+		RedirectURL: "https://app.example/callback", AuthServerClient: &http.Client{Transport: s},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close(context.Background())) })
 	s.alice = c.Session("alice")
-	s.api = s.alice.Wrap(&http.Client{Transport: s.transport})
+	s.api = s.alice.Wrap(&http.Client{Transport: s})
 	return s
 }

@@ -1,6 +1,8 @@
 package provider_test
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
@@ -20,7 +22,6 @@ import (
 // server plays the provider: its token endpoint and its API.
 type server struct {
 	replay
-	*network
 	answers map[string][]byte
 	alice   *client.Session
 	api     *http.Client
@@ -45,16 +46,35 @@ type asked struct {
 	form    map[string]string
 }
 
-func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// RoundTrip implements http.RoundTripper: every host is this one, so that requests keep the addresses that the profiles give
+// them.
+func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+		if err := r.Body.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return http.ReadResponse(bufio.NewReader(bytes.NewReader(s.answer(r, body))), r)
+}
+
+// answer is a recorded answer: status line, header and body as they are on the wire, with plain line ends.
+func (s *server) answer(r *http.Request, body []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r.URL.Scheme != "https" {
+		panic(r.URL.Scheme)
+	}
 	api, _ := url.Parse(s.replay.api)
-	body, _ := io.ReadAll(r.Body)
 	answer := []byte("HTTP/1.1 200 OK\nContent-Type: application/json\n\n{\"fine\":true}\n")
 	switch {
 	case strings.Contains(r.URL.Path, "/.well-known/"):
 		answer, s.discovered = s.answers["metadata"], true
-	case r.Host == api.Host && r.URL.Path == api.Path:
+	case r.URL.Host == api.Host && r.URL.Path == api.Path:
 		s.record("api", r, body)
 		s.used = append(s.used, tokenOf(r))
 		if s.deny != "" && tokenOf(r) == s.denied {
@@ -62,7 +82,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	default:
 		s.tokens++
-		s.last = asked{"https://" + r.Host + r.URL.Path, parameters(r, body)}
+		s.last = asked{"https://" + r.URL.Host + r.URL.Path, parameters(r, body)}
 		switch form := s.last.form; {
 		case form["code"] != "":
 			s.record("code", r, body)
@@ -87,9 +107,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if answer == nil {
 		answer = []byte("HTTP/1.1 404 Not Found\n\n")
 	}
-	if err := send(w, answer); err != nil {
-		panic(err)
-	}
+	return answer
 }
 
 // access is an access token in a header field.
@@ -144,7 +162,7 @@ func (s *server) record(kind string, r *http.Request, body []byte) {
 		s.recorded = make(map[string]bool)
 	}
 	s.recorded[kind] = true
-	fmt.Fprintf(&s.said, "%s: %s https://%s%s\n", kind, r.Method, r.Host, r.URL)
+	fmt.Fprintf(&s.said, "%s: %s %s\n", kind, r.Method, r.URL)
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		value := strings.Join(r.Header[name], ", ")
 		if basic, ok := strings.CutPrefix(value, "Basic "); ok {

@@ -310,7 +310,7 @@ func (s *server) find(t *testing.T) {
 	s.said.Reset()
 	c, err := client.New(client.Config{
 		Endpoint: oauth2.Endpoint{TokenURL: s.last.address}, ClientID: "client-1", RedirectURL: "https://app.example/callback",
-		AuthServerClient: &http.Client{Transport: s.transport},
+		AuthServerClient: &http.Client{Transport: s},
 	})
 	require.NoError(t, err)
 	pending, err := c.Session("alice").Start(t.Context(), client.AuthCode{})
