@@ -91,8 +91,8 @@ func Probe(ctx context.Context, hc *http.Client, resource string) (*http.Respons
 // empty; then from the well-known address of resource; then from that of its origin, as MCP has it. hinted may be
 // elsewhere, but a document counts only if its resource is this one, by code points (RFC 9728 §3.3, §6). The document at
 // the origin's address may be of the origin instead, whose address it is: whoever speaks for a whole origin speaks for
-// what is on it, and Resource.Identifier says which it was. Where resource is https, so is everything that its metadata
-// leads to.
+// what is on it, and Resource.Identifier says which it was. A slash after the host alone makes no difference. Where resource
+// is https, so is everything that its metadata leads to.
 //
 // The next address is asked only after a word that this one has no such document. A server that is in trouble does not say
 // so, and a document found elsewhere might name another authorization server. The error is a *ResourceError.
@@ -141,14 +141,18 @@ func resourcePlaces(resource string, u *url.URL, hinted string) []place {
 	if u.RawQuery != "" {
 		own += "?" + u.RawQuery
 	}
+	itself, whole := []string{resource}, []string{resource, origin, origin + "/"}
+	if own == root {
+		itself = whole // a slash after the host is no other resource, and MCP servers write it either way
+	}
 	var places []place
 	if hinted != "" {
-		places = append(places, place{hinted, []string{resource}})
+		places = append(places, place{hinted, itself})
 	}
 	if own != root {
-		places = append(places, place{own, []string{resource}})
+		places = append(places, place{own, itself})
 	}
-	return append(places, place{root, []string{resource, origin, origin + "/"}})
+	return append(places, place{root, whole})
 }
 
 // fetchResource gets one document. What decides, whose it is and who guards that, has to be there once and be what it should;

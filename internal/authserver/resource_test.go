@@ -333,6 +333,27 @@ func TestHints(t *testing.T) {
 	}
 }
 
+// What is all of an origin is so with a slash after the host and without one, wherever its metadata is.
+func TestASlashAfterTheHostIsNoOtherResource(t *testing.T) {
+	const hinted = "https://h.example/meta"
+	for _, asked := range []string{"https://h.example", "https://h.example/"} {
+		for _, said := range []string{"https://h.example", "https://h.example/"} {
+			f := &faraway{pages: map[string]string{hinted: described(said)}}
+			found, err := authserver.DiscoverResource(t.Context(), f.client(), asked, hinted)
+			require.NoError(t, err)
+			require.Equal(t, said, found.Identifier, "as the resource writes it")
+		}
+		for _, said := range []string{"https://h.example/?", "https://h.example//", "https://h.example/r1", "https://H.example"} {
+			f := &faraway{pages: map[string]string{hinted: described(said)}}
+			_, err := authserver.DiscoverResource(t.Context(), f.client(), asked, hinted)
+			requireResourceError(t, err)
+		}
+	}
+	f := &faraway{pages: map[string]string{hinted: described("https://h.example")}}
+	_, err := authserver.DiscoverResource(t.Context(), f.client(), "https://h.example/?tenant=1", hinted)
+	requireResourceError(t, err)
+}
+
 // A place that is in trouble does not say that the metadata is elsewhere: what is found there might name another server.
 func TestTroubleIsNotAbsence(t *testing.T) {
 	broken := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
