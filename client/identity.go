@@ -18,6 +18,8 @@ var errMoved = fmt.Errorf("%w: it is of another authorization server", errAgain)
 // the Config. Nobody else's credentials are sent there (RFC 6749 §2.2).
 func (c *Client) serverAs(m *authserver.Metadata, who *record.Client) (*authserver.Client, error) {
 	switch {
+	case who == nil && c.protected != nil:
+		return nil, &loginRequired{cause: causeAbsent} // of whichever server guards the resource now
 	case who == nil:
 	case who.Issuer != m.Issuer:
 		return nil, errMoved
@@ -86,14 +88,16 @@ func (a *account) checkClient(st state) error {
 	return nil
 }
 
-// isForgotten reports whether f says that the server does not know who any more, whom Evergrant had registered there.
+// isForgotten reports whether f says that the server does not know who any more, whom Evergrant had registered there: in other
+// words, that it may not do what it was registered for. glewlwyd, Doorkeeper and many MCP servers use these for strangers.
 func isForgotten(who *record.Client, f *authserver.Failure) bool {
-	return who != nil && who.Registered && f.Code == "invalid_client"
+	return who != nil && who.Registered && (f.Code == "invalid_client" || f.Code == "unauthorized_client")
 }
 
-// hasExpired reports whether who's secret is no good any more (RFC 7591 §3.2.1).
+// hasExpired reports whether who's secret is no good any more (RFC 7591 §3.2.1). Some servers tell the end of a secret to clients
+// that have none to show.
 func (c *Client) hasExpired(who *record.Client) bool {
-	return who != nil && !who.Expiry.IsZero() && !c.serverTime(c.machine.Now().Wall).Before(who.Expiry)
+	return who != nil && who.Method != string(authserver.MethodNone) && !who.Expiry.IsZero() && !c.serverTime(c.machine.Now().Wall).Before(who.Expiry)
 }
 
 // clientID is the id of the client that a grant was given to.

@@ -28,6 +28,10 @@ func (s *Session) Introspect(ctx context.Context, into any) (active bool, err er
 }
 
 func (s *Session) introspect(ctx context.Context, into any) (active bool, err error) {
+	// The token in memory may be of a server that guards the resource no more: it is not shown to the one that does.
+	if err := s.client.findIssuer(ctx); err != nil {
+		return false, err
+	}
 	t, err := s.Token(ctx)
 	if err != nil {
 		return false, err

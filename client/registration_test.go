@@ -89,17 +89,24 @@ func TestCredentialsOfAnotherIssuerStayAtHome(t *testing.T) {
 
 // Shows R7591-3.2.1-3, MCP26-BIND-1.
 func TestRegistrationThatIsGone(t *testing.T) {
+	for _, code := range []string{"invalid_client", "unauthorized_client"} {
+		t.Run(code, func(t *testing.T) { testRegistrationThatIsGone(t, code) })
+	}
+}
+
+func testRegistrationThatIsGone(t *testing.T, code string) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUnknown(t)
 		c := u.client(u.config())
 		s := c.Session("alice")
 		require.NoError(t, u.login(s))
 		u.server.Forget("")
+		u.server.Fail("/token", clienttest.Fault{Status: http.StatusUnauthorized, Body: `{"error":"` + code + `"}`})
 		_, err := s.Renew(t.Context(), nil)
 		require.ErrorIs(t, err, client.ErrLoginRequired)
 		e, ok := errors.AsType[*client.Error](err)
 		require.True(t, ok)
-		require.Equal(t, []string{"client gone", "invalid_client"}, []string{e.Cause, e.Code})
+		require.Equal(t, []string{"client gone", code}, []string{e.Cause, e.Code})
 		status, err := u.client(u.config()).Session("alice").Status(t.Context())
 		require.NoError(t, err)
 		require.False(t, status.LoggedIn)
@@ -127,6 +134,19 @@ func TestSecretThatHasExpired(t *testing.T) {
 		require.ErrorIs(t, err, client.ErrLoginRequired)
 		require.Len(t, u.server.Requests(), asked, "it is not shown any more")
 		require.NoError(t, u.login(s))
+	})
+}
+
+// Servers of the MCP Python SDK say when the secret will have ended to clients that have none.
+func TestExpiryOfASecretThatIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		u.server.Policy.Registered = map[string]any{"client_secret_expires_at": time.Now().Add(time.Minute).Unix()}
+		s := u.client(u.config()).Session("bob")
+		require.NoError(t, u.login(s))
+		time.Sleep(2 * time.Hour)
+		_, err := s.Token(t.Context())
+		require.NoError(t, err)
 	})
 }
 

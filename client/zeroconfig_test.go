@@ -361,6 +361,34 @@ func TestAnotherServerGuardsTheResource(t *testing.T) {
 	})
 }
 
+// The token in memory is of the server before: the one that guards the resource now is not asked about it.
+func TestAnotherServerIsNotShownATokenToIntrospect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		other, guards, shown := u.another(), u.server.Issuer, 0
+		other.Policy.Metadata = map[string]any{"introspection_endpoint": "https://introspection.test/"}
+		u.serve("introspection.test", map[string]http.HandlerFunc{"/": func(w http.ResponseWriter, _ *http.Request) {
+			shown++
+			_, _ = io.WriteString(w, `{"active":true}`)
+		}})
+		u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "no-store")
+			document(map[string]any{"resource": "https://tools.test", "authorization_servers": []string{guards}})(w, r)
+		}})
+		config := u.config()
+		config.Resource = "https://tools.test"
+		s := u.client(config).Session("alice")
+		require.NoError(t, u.login(s))
+		guards = "https://other.test"
+		time.Sleep(6 * time.Minute)
+		_, err := s.Token(t.Context())
+		require.NoError(t, err, "it is good for an hour, and the resource has not refused it")
+		_, err = s.Introspect(t.Context(), nil)
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+		require.Zero(t, shown)
+	})
+}
+
 func TestOneAnswerServesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUnknown(t)
