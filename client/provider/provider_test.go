@@ -1,6 +1,8 @@
 package provider_test
 
 import (
+	"io"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -98,3 +100,31 @@ func TestLinkedInIsAskedWithoutNonce(t *testing.T) {
 	require.False(t, asked.Query().Has("code_challenge"))
 	require.NotEmpty(t, asked.Query().Get("state"))
 }
+
+// Installed apps at Reddit have a client id and nothing more.
+func TestRedditTakesAnEmptySecret(t *testing.T) {
+	var sent *http.Request
+	reddit := roundTrip(func(req *http.Request) (*http.Response, error) {
+		sent = req
+		answer := `{"access_token":"access-1","token_type":"bearer","refresh_token":"refresh-1","expires_in":86400}`
+		return &http.Response{
+			StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(answer)), Request: req,
+		}, nil
+	})
+	c, err := client.New(client.Config{
+		Provider: provider.Reddit, ClientID: "app", RedirectURL: "https://app.example/callback", AuthServerClient: &http.Client{Transport: reddit},
+	})
+	require.NoError(t, err)
+	p, err := c.Session("alice").Start(t.Context(), client.AuthCode{})
+	require.NoError(t, err)
+	asked, err := url.Parse(p.URL)
+	require.NoError(t, err)
+	require.NoError(t, c.Session("alice").Finish(t.Context(), p, url.Values{"state": asked.Query()["state"], "code": {"code-1"}}))
+	id, secret, ok := sent.BasicAuth()
+	require.True(t, ok)
+	require.Equal(t, []string{"app", ""}, []string{id, secret})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
