@@ -186,6 +186,7 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	s.client.profile.redeem(form)
 	answer, err := server.Token(ctx, metadata.TokenEndpoint, form, nil)
 	if err != nil {
+		s.client.unregister(ctx, p.who()) // nothing else can come of it
 		return nil, fmt.Errorf("the authorization code was not redeemed; begin the login anew: %w", err)
 	}
 	s.client.profile.keep(answer, callback)

@@ -25,7 +25,7 @@ var ofRequests = []string{
 }
 
 // begin makes the authorization request (RFC 6749 §4.1.1), and hands it over to a server that takes it beforehand.
-func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) (*Pending, error) {
+func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) (_ *Pending, err error) {
 	asked, err := askedFor("AuthCode.Params", flow.Params, ofRequests...)
 	if err != nil {
 		return nil, err
@@ -49,6 +49,11 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			s.client.unregister(ctx, who)
+		}
+	}()
 	binding, err := s.client.newBinding(metadata.DPoPSigningAlgs)
 	if err != nil {
 		return nil, err

@@ -88,11 +88,16 @@ func showOutcome(l *loopback.Listener, err error) {
 }
 
 // ask has the person asked by the server, and redeems the answer.
-func (b Browser) ask(ctx context.Context, s *Session, l *loopback.Listener) (*loggedIn, error) {
+func (b Browser) ask(ctx context.Context, s *Session, l *loopback.Listener) (_ *loggedIn, err error) {
 	p, err := s.begin(ctx, AuthCode{Scopes: b.Scopes, Params: b.Params, Replace: b.Replace}, l.RedirectURL())
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil && !p.spent.Load() {
+			s.client.unregister(ctx, p.who())
+		}
+	}()
 	if err := b.announce(p); err != nil {
 		return nil, err
 	}

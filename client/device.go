@@ -55,7 +55,7 @@ const (
 )
 
 // login implements Flow.
-func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
+func (d Device) login(ctx context.Context, s *Session) (_ *loggedIn, err error) {
 	if d.Prompt == nil {
 		return nil, &ConfigError{"Device.Prompt", "is nil; set a function that shows the person the code"}
 	}
@@ -85,6 +85,11 @@ func (d Device) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			s.client.unregister(ctx, who)
+		}
+	}()
 	binding, err := s.client.newBinding(metadata.DPoPSigningAlgs)
 	if err == nil {
 		server, err = s.client.proving(server, metadata, binding)

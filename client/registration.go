@@ -143,7 +143,7 @@ func (c *Client) register(ctx context.Context, m *authserver.Metadata, grantType
 	}, nil
 }
 
-// unregister gives the registration of a grant that is over back to the server (RFC 7592 §2.3), if there is one and the
+// unregister gives the registration of a grant that is over, or never came, back to the server (RFC 7592 §2.3), if there is one and the
 // server takes it. Nobody waits for it, and what comes of it changes nothing.
 func (c *Client) unregister(ctx context.Context, who *record.Client) {
 	if who == nil || who.URI == "" {

@@ -1,9 +1,11 @@
 package client_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -170,6 +172,65 @@ func TestRegistrationIsGivenBack(t *testing.T) {
 		require.NoError(t, u.login(s))
 		u.server.Fail("/register", clienttest.Fault{Status: http.StatusInternalServerError})
 		require.NoError(t, s.Logout(t.Context()), "it is a courtesy")
+	})
+}
+
+// TestRegistrationOfALoginThatFails: nobody will ever use it.
+func TestRegistrationOfALoginThatFails(t *testing.T) {
+	no := clienttest.Fault{Status: http.StatusBadRequest, Body: `{"error":"invalid_grant"}`}
+	for name, login := range map[string]func(*unknown, *client.Session) error{
+		"a device that is refused": func(u *unknown, s *client.Session) error {
+			return s.Login(u.t.Context(), client.Device{Prompt: func(_ context.Context, v client.Verification) error { return u.server.Deny(v.UserCode) }})
+		},
+		"a code that cannot be shown": func(u *unknown, s *client.Session) error {
+			return s.Login(u.t.Context(), client.Device{Prompt: func(context.Context, client.Verification) error { return errors.New("no paper") }})
+		},
+		"a code that is refused": func(u *unknown, s *client.Session) error {
+			u.server.Fail("/token", no)
+			return u.login(s)
+		},
+		"a request that cannot be pushed": func(u *unknown, s *client.Session) error {
+			u.server.Policy.Metadata = map[string]any{"pushed_authorization_request_endpoint": "https://as.test/nothing"}
+			return u.login(s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u := newUnknown(t)
+				u.server.Policy.Management = true
+				s := u.client(u.config()).Session("alice")
+				require.Error(t, login(u, s))
+				synctest.Wait()
+				require.Empty(t, u.server.Registered())
+				require.Equal(t, http.MethodDelete, u.seen[len(u.seen)-1].Method)
+			})
+		})
+	}
+	t.Run("a browser that cannot be opened", func(t *testing.T) {
+		u := newUnknown(t)
+		u.server.Policy.Management = true
+		config, errNone := u.config(), errors.New("no browser here")
+		config.RedirectURL = ""
+		c := u.client(config)
+		require.ErrorIs(t, c.Session("alice").Login(t.Context(), client.Browser{Open: func(string) error { return errNone }}), errNone)
+		require.NoError(t, c.Close(t.Context()))
+		require.Equal(t, "127.0.0.1", must(url.Parse(u.registered()["redirect_uris"].([]any)[0].(string))).Hostname())
+		require.Empty(t, u.server.Registered())
+	})
+	t.Run("but not of one that somebody else disturbs", func(t *testing.T) {
+		u := newUnknown(t)
+		u.server.Policy.Management = true
+		s := u.client(u.config()).Session("alice")
+		begun, err := s.Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		require.ErrorIs(t, s.Finish(t.Context(), begun, url.Values{"state": {"x"}, "code": {"x"}}), client.ErrPending)
+		back, err := u.server.Browse(t.Context(), begun.URL)
+		require.NoError(t, err)
+		require.NoError(t, s.Finish(t.Context(), begun, back.Query()))
+		require.ErrorIs(t, s.Finish(t.Context(), begun, back.Query()), client.ErrPending)
+		_, err = s.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		require.Len(t, u.server.Registered(), 1)
 	})
 }
 
