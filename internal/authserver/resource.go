@@ -181,7 +181,7 @@ func fetchResource(ctx context.Context, hc *http.Client, p place, loopback bool)
 		return nil, fmt.Errorf("the document is of another resource, %q; Config.Resource has to be spelt exactly as the resource spells itself", scrubber{}.words(r.Identifier))
 	}
 	r.AuthorizationServers = slices.DeleteFunc(r.AuthorizationServers, func(issuer string) bool {
-		return checkEndpoint(issuer, loopback) != nil || strings.Contains(issuer, "?")
+		return checkEndpoint(issuer, loopback) != nil || strings.Contains(issuer, "?") || !canShow(issuer) // as errors and events do
 	})
 	if len(r.AuthorizationServers) == 0 {
 		return nil, errors.New("the document names no authorization server that can be asked")

@@ -240,6 +240,7 @@ func TestResourceMetadata(t *testing.T) {
 		"servers over plain http":         `{"resource":"https://h.example","authorization_servers":["http://as.example","http://127.0.0.1","http://localhost"]}`,
 		"servers that are scripts, files": `{"resource":"https://h.example","authorization_servers":["javascript:alert(1)","file:///etc/passwd","data:,x",""]}`,
 		"servers that are no issuers":     `{"resource":"https://h.example","authorization_servers":["https://as.example?x","https://u:p@as.example","https://as.example#x"]}`,
+		"servers that errors would show":  `{"resource":"https://h.example","authorization_servers":["https://as.example/\u202elpmaxe","https://\u202eas.example","https://as.example/` + strings.Repeat("x", 5000) + `"]}`,
 		"a server that is no list":        `{"resource":"https://h.example","authorization_servers":"https://as.example"}`,
 		"servers that are no strings":     `{"resource":"https://h.example","authorization_servers":[{"issuer":"https://as.example"}]}`,
 		"a list of resources":             `{"resource":["https://h.example"],"authorization_servers":["https://as.example"]}`,
