@@ -60,9 +60,9 @@
 // A login is asked for as the client that was registered beforehand (ClientID with its Issuer), else as the one that a
 // document describes (ClientID as its address, [Client.MetadataDocument]) where the server reads such, else as one that is
 // registered for this login (RFC 7591). That registration lies in the record beside the tokens, renews them, and is given
-// back with them, where the server takes it back (RFC 7592). When the server has forgotten it, the grant is gone with it:
-// ErrLoginRequired with the Cause "client gone", and the next login registers anew. A login that comes to nothing leaves
-// its registration to the server.
+// back with them, or when the login comes to nothing, where the server takes it back (RFC 7592). When the server has forgotten
+// it, the grant is gone with it: ErrLoginRequired with the Cause "client gone", and the next login registers anew. A login
+// that Start has begun and that nobody comes back from leaves its registration to the server.
 //
 // Scopes are the Config's; else those that the resource asks for in its challenge; else all that it has, as MCP wants it.
 // To the latter two offline_access is added where the server knows it. A server has to announce PKCE with S256.
