@@ -34,7 +34,8 @@ type Config struct {
 
 	// Provider says in what the server and its API differ from the RFCs. What the other fields say goes before it, and
 	// with none of Issuer, Endpoint.TokenURL and Resource it says where to go, too. Nil: the profile that provider.For finds for
-	// Issuer or Endpoint.TokenURL; where there is none, or with an empty one, &provider.Provider{}, the RFCs hold.
+	// Issuer or Endpoint.TokenURL; where there is none, or with an empty one, &provider.Provider{}, the RFCs hold. Where a
+	// profile names hosts of an API (API.Hosts), tokens go there alone unless Origins says otherwise.
 	Provider *provider.Provider
 
 	// RevocationURL is the revocation endpoint (RFC 7009). Empty: the discovered one; where there is
