@@ -58,8 +58,8 @@ func (c *Client) server(m *authserver.Metadata, methods, algorithms []string) (*
 		Audience: cmp.Or(m.Issuer, c.config.Issuer, m.TokenEndpoint),
 		Dialect:  c.profile.dialect,
 	}
-	if c.profile.AssertionForEndpoint {
-		s.Audience = m.TokenEndpoint
+	if c.profile.AssertionForEndpoint && (c.protected == nil || c.config.Issuer != "") {
+		s.Audience = m.TokenEndpoint // which a server that nobody vouches for could say to be another's
 	}
 	var err error
 	if s.Method, err = c.method(methods); err != nil {

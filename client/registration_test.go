@@ -15,6 +15,7 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/clienttest"
+	profiles "github.com/evergrant/evergrant/client/provider"
 )
 
 // Shows MCP25-REG-1, MCP25-REG-3, CIMD-5-1.
@@ -376,6 +377,31 @@ func TestDocumentThatDescribesTheClient(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, "Config.ClientID", wrong.Field)
 	})
+}
+
+// A server that any resource may have named gets no assertion that another one would take, whatever it says its endpoints are.
+func TestAssertionIsForTheServerThatGetsIt(t *testing.T) {
+	const id = "https://app.test/client.json"
+	u := newUnknown(t)
+	u.server.Policy.Metadata = map[string]any{
+		"client_id_metadata_document_supported": true, "token_endpoint": "https://honest.test/token",
+		"pushed_authorization_request_endpoint": "https://as.test/par",
+	}
+	for _, known := range []bool{false, true} {
+		config := u.config()
+		config.ClientID, config.ClientKey = id, &client.Key{Signer: newKey(t)}
+		config.Provider = &profiles.Provider{AssertionForEndpoint: true}
+		want := u.server.Issuer
+		if known {
+			config.Issuer, want = u.server.Issuer, "https://honest.test/token"
+		}
+		require.Error(t, u.login(u.client(config).Session("")), "a server of tests that takes no pushed requests")
+		last := u.seen[len(u.seen)-1]
+		require.Equal(t, "/par", last.URL.Path)
+		form, err := url.ParseQuery(string(last.body))
+		require.NoError(t, err)
+		require.Contains(t, decoded(form.Get("client_assertion"), 1), `"aud":"`+want+`"`)
+	}
 }
 
 // A client that was registered beforehand, with a token from elsewhere, and as another one later.
