@@ -81,6 +81,7 @@ func (c *Client) newBinding(offered []string) (*record.Binding, error) {
 	if !c.proofs.wanted {
 		return nil, nil
 	}
+	offered = c.provable(offered)
 	if c.proofs.own != nil {
 		key, err := dpop.NewKey(c.proofs.own, c.proofs.algorithm, offered)
 		if err != nil {

@@ -30,6 +30,7 @@ type guarded struct {
 	issuer     string
 	identifier string   // as the resource spells itself
 	scopes     []string // to be asked for where the Config names none
+	algorithms []string // that it takes DPoP proofs by; nil: it does not say
 }
 
 // prepareResource has the Client ask nobody but public places, unless the Config says otherwise, and send tokens to the
@@ -85,7 +86,7 @@ func (c *Client) askResource(ctx context.Context) (*guarded, time.Duration, erro
 	if err != nil {
 		return nil, 0, err
 	}
-	g := &guarded{identifier: found.Identifier, scopes: found.Scopes}
+	g := &guarded{identifier: found.Identifier, scopes: found.Scopes, algorithms: found.DPoPSigningAlgs}
 	if len(challenged) > 0 {
 		g.scopes = challenged
 	}
@@ -181,6 +182,26 @@ func (c *Client) ownScopes(m *authserver.Metadata) []string {
 		scopes = append(slices.Clone(scopes), offline)
 	}
 	return scopes
+}
+
+// provable are those of the algorithms of DPoP proofs that the authorization server offers which the resource takes, too (RFC 9728
+// §2). Where there are none, one of the two does not say how it is.
+func (c *Client) provable(offered []string) []string {
+	if c.protected == nil {
+		return offered
+	}
+	g := c.protected.now.Load()
+	switch {
+	case g == nil || len(g.algorithms) == 0:
+		return offered
+	case len(offered) == 0:
+		return g.algorithms
+	}
+	both := slices.DeleteFunc(slices.Clone(offered), func(name string) bool { return !slices.Contains(g.algorithms, name) })
+	if len(both) == 0 {
+		return offered
+	}
+	return both
 }
 
 // canonical is address as servers spell it (RFC 3986 §6.2.2.1, §6.2.3): scheme and host in lower case, and no path rather

@@ -274,6 +274,34 @@ func TestScopesThatAreAskedFor(t *testing.T) {
 	}
 }
 
+// TestProofsThatTheResourceTakes: what the authorization server takes besides is of no use there.
+func TestProofsThatTheResourceTakes(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		server, accepts any // nil: not said
+		want            string
+	}{
+		{"both say", []string{"ES256", "ES384"}, []string{"RS256", "ES384"}, "ES384"},
+		{"the resource alone", nil, []string{"ES384"}, "ES384"},
+		{"the server alone", []string{"ES384"}, nil, "ES384"},
+		{"none in common", []string{"ES384"}, []string{"ES256"}, "ES384"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			u := newUnknown(t)
+			u.server.Policy.DPoP = true
+			u.server.Policy.Metadata = map[string]any{"dpop_signing_alg_values_supported": tt.server}
+			u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: document(map[string]any{
+				"resource": "https://tools.test", "authorization_servers": []string{u.server.Issuer},
+				"dpop_bound_access_tokens_required": true, "dpop_signing_alg_values_supported": tt.accepts,
+			})})
+			config := u.config()
+			config.Resource, config.DPoP = "https://tools.test", &client.DPoP{}
+			require.NoError(t, u.login(u.client(config).Session("")))
+			require.Contains(t, decoded(u.seen[len(u.seen)-1].Header.Get("DPoP"), 0), `"alg":"`+tt.want+`"`)
+		})
+	}
+}
+
 // Shows MCP25-SEC-3.
 func TestNoLoginWithoutAnnouncedPKCE(t *testing.T) {
 	for name, methods := range map[string]any{"none": nil, "plain": []string{"plain"}} {
