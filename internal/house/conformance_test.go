@@ -33,7 +33,7 @@ type verdict struct{ kind, reason string }
 var (
 	idWord  = regexp.MustCompile(`^(?:R\d{4}b?|O21|OIDC[A-Za-z]*|MCP2[56]|CIMD)-[A-Za-z0-9.]+-\d+$`)
 	idsName = regexp.MustCompile(`^_(?:R\d{4}b?|O21|OIDC[A-Za-z]*|MCP2[56]|CIMD)_[0-9A-Z]`)
-	kinds   = []string{"server", "not offered", "not yet"}
+	kinds   = []string{"server", "not offered"}
 )
 
 // TestConformance compares docs/conformance.md with what it is made of: the requirements, the tests that bear their ids,
@@ -338,8 +338,7 @@ requirement the tests that show it, or why none does.
 
 Levels: M, the client must; S, it should; X, servers may, and the client has to live with it; D, no rule of the text, but
 it follows from one. An id is made of document, section and a number of our own. Tests bear ids in their names (with _ for
-. and -), in a line of their comments that begins with "Shows", or in the names of their subtests. "Not yet" is said of
-what comes with zero configuration: registration, metadata of resources, a preset for the Model Context Protocol.
+. and -), in a line of their comments that begins with "Shows", or in the names of their subtests.
 
 `
 
@@ -347,7 +346,7 @@ what comes with zero configuration: registration, metadata of resources, a prese
 func conformance(t *testing.T, all []requirement, verdicts map[string]verdict, bearers map[string][]string) string {
 	t.Helper()
 	var rows strings.Builder
-	counts := "| document | requirements | shown by tests | the server's duty | not offered | not yet |\n| --- | --- | --- | --- | --- | --- |\n"
+	counts := "| document | requirements | shown by tests | the server's duty | not offered |\n| --- | --- | --- | --- | --- |\n"
 	total := map[string]int{}
 	var without []string
 	for _, document := range documents {
@@ -370,7 +369,7 @@ func conformance(t *testing.T, all []requirement, verdicts map[string]verdict, b
 		}
 	}
 	require.Empty(t, without, "%d requirements have no verdict", len(without))
-	require.Equal(t, len(all), total["test"]+total["server"]+total["not offered"]+total["not yet"])
+	require.Equal(t, len(all), total["test"]+total["server"]+total["not offered"])
 	return preface + counts + counted("all", total) + rows.String()
 }
 
@@ -379,7 +378,7 @@ func counted(title string, count map[string]int) string {
 	for _, n := range count {
 		all += n
 	}
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d |\n", title, all, count["test"], count["server"], count["not offered"], count["not yet"])
+	return fmt.Sprintf("| %s | %d | %d | %d | %d |\n", title, all, count["test"], count["server"], count["not offered"])
 }
 
 // judged gives the kind of a requirement's verdict, and its words. What tests show needs no other verdict.
@@ -434,7 +433,6 @@ func TestAVerdictIsJudged(t *testing.T) {
 		{"tests bear it", verdict{}, []string{"client.TestA", "client.TestB"}, "test", "`client.TestA`, `client.TestB`"},
 		{"the server's", verdict{"server", "it knows"}, nil, "server", "the server's duty: it knows"},
 		{"not offered", verdict{"not offered", "no need"}, nil, "not offered", "not offered: no need"},
-		{"not yet", verdict{"not yet", "soon"}, nil, "not yet", "not yet: soon"},
 	} {
 		kind, words := judged(t, r, tt.said, tt.bearers)
 		require.Equal(t, []string{tt.kind, tt.words}, []string{kind, words}, tt.name)
