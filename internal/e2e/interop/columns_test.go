@@ -24,6 +24,9 @@ const (
 const bareForbidden = "its userinfo answers 403 without a challenge to a bad token, which is a rejection only to who " +
 	"says so in `transport.Transport.Rejected`"
 
+const assertionForEndpoint = "with `Provider.AssertionForEndpoint`: it wants the token endpoint for the audience of an assertion; without, the " +
+	"client's are for the issuer, as RFC 7523 has it after its revision"
+
 // Where the servers send the browser back to; nothing listens there.
 const callback = "http://127.0.0.1:5555/callback"
 

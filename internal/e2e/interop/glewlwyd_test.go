@@ -62,8 +62,7 @@ func startGlewlwyd(t *testing.T) *server {
 				session, w := s.open(t, keyed)
 				require.NotEqual(t, current(t, session).AccessToken, renew(t, session).AccessToken)
 				require.True(t, w.of("client_credentials")[0].form.Has("client_assertion"))
-				return pass("with `Provider.AssertionForEndpoint`: it wants the token endpoint for the audience of an assertion; without, the " +
-					"client's are for the issuer, as RFC 7523 has it after its revision")
+				return pass(assertionForEndpoint)
 			},
 			mutualTLS: lacksCertificates,
 			resources: func(t *testing.T, s *server) verdict {
@@ -72,7 +71,7 @@ func startGlewlwyd(t *testing.T) *server {
 				}, resource)
 			},
 			exchange: lacksGrant(exchangeGrant, url.Values{
-				"subject_token": {"none"}, "subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+				"subject_token": {"none"}, "subject_token_type": {accessTokenType},
 			}, ""),
 		},
 	}

@@ -3,7 +3,9 @@ package interop_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,8 +26,8 @@ what the tests have shown. Every cell is one of
 The servers run on loopback, in the versions that Debian 12, npm and the Go proxy have. "Google's API library" is
 google.golang.org/api (Cloud Storage) over a Session's HTTP client: a local emulator of the API checks the tokens of the
 oidc-provider beside it, and where a row calls a resource, the library calls the emulator. The columns marked as fixtures are not real: what
-those servers were seen to answer is kept in internal/e2e/interop/testdata and given to the client again; what was not kept of an
-answer is as the RFCs have it.
+those servers were seen to answer is kept in internal/e2e/interop/testdata and given to the client again; what was not seen is as their
+source has it, which is named at the end, their metadata too; and what neither tells is as the RFCs have it.
 
 `
 
@@ -42,7 +44,7 @@ func requirePage(t *testing.T, shown map[string]map[string]verdict) {
 			}
 		}
 	}
-	want := written(shown)
+	want := written(shown) + sources(recordings(t))
 	if *update {
 		require.NoError(t, os.WriteFile(page, []byte(want), 0o644))
 	}
@@ -81,6 +83,18 @@ func written(shown map[string]map[string]verdict) string {
 	b.WriteString("\n## Notes\n\n")
 	for i, note := range notes {
 		fmt.Fprintf(&b, "%d. %s.\n", i+1, note)
+	}
+	return b.String()
+}
+
+// sources are where that is from which the fixtures were not seen to answer.
+func sources(all map[string]recording) string {
+	var b strings.Builder
+	b.WriteString("\n## Sources of the fixtures\n\n")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if r := all[name]; r.Source != "" {
+			fmt.Fprintf(&b, "- %s: %s.\n", r.Server, r.Source)
+		}
 	}
 	return b.String()
 }

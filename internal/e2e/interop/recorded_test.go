@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,6 +33,42 @@ type recording struct {
 	DeviceStray  bool    `json:"device_stray"`  // its device answer has a member "Header" that is null
 	ScopeRefused *answer `json:"scope_refused"` // to client credentials with a scope that is not known
 	ScopeIgnored bool    `json:"scope_ignored"` // that scope is left out
+
+	sourced
+}
+
+// sourced is what was not seen, but is in the source of the server.
+type sourced struct {
+	Source   string         `json:"source"`   // where
+	Metadata map[string]any `json:"metadata"` // further members; ${origin} is the server
+
+	IDToken         *idToken          `json:"id_token"`
+	Audiences       []string          `json:"assertion_audiences"` // for whom a client's assertion may be; empty: it takes none
+	Proofs          bool              `json:"proofs"`              // it binds tokens to the key of a proof, and asks for no nonce
+	Exchange        map[string]string `json:"exchange"`            // it exchanges tokens where these parameters are sent, too
+	ExchangeRefused *answer           `json:"exchange_refused"`
+	TargetRefused   *answer           `json:"target_refused"`   // to a resource that is not known
+	IgnoresResource string            `json:"ignores_resource"` // how that is known; empty: it does not
+	Logout          leaving           `json:"logout"`
+
+	ExchangeNote string `json:"exchange_note"` // for the page
+	LogoutNote   string `json:"logout_note"`   // likewise
+}
+
+// idToken is how a server makes id tokens.
+type idToken struct {
+	Alg          string
+	AlgOfWeb     string         `json:"alg_of_web"`    // for the client that has a secret; empty: Alg
+	AudienceList bool           `json:"audience_list"` // aud is a list of one
+	NonceAgain   bool           `json:"nonce_again"`   // also after a refresh
+	Claims       map[string]any // further; ${client} is the client
+}
+
+// leaving is what a server answers at its end_session_endpoint.
+type leaving struct {
+	Query url.Values // that it needs beside the hint
+	Good  answer     // to a hint of its own
+	Bad   answer     // to another
 }
 
 // answer is one answer. Its body may hold ${access}, ${refresh} and ${same}: new tokens, and the one that was sent.

@@ -3,6 +3,7 @@ package interop_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,6 +26,8 @@ type row struct {
 const (
 	deviceGrant   = "urn:ietf:params:oauth:grant-type:device_code"
 	exchangeGrant = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+	accessTokenType = "urn:ietf:params:oauth:token-type:access_token"
 )
 
 // The rows, by name: columns of their own name them, too.
@@ -64,10 +67,10 @@ var rows = []row{
 	{discovery, showDiscovery},
 	{resources, nil},
 	{exchange, lacksGrant(exchangeGrant, url.Values{
-		"subject_token": {"none"}, "subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+		"subject_token": {"none"}, "subject_token_type": {accessTokenType},
 	}, "unsupported_grant_type")},
 	{identity, showIDToken},
-	{logout, showLogout},
+	{logout, showLogout(nil)},
 	{garbage, showGarbage},
 	{wrongSecret, showWrongSecret},
 }
@@ -268,23 +271,32 @@ func showIDToken(t *testing.T, s *server) verdict {
 	return pass()
 }
 
-// showLogout has the server take the id token for a hint of who it is that leaves, and no other for it.
-func showLogout(t *testing.T, s *server) verdict {
-	session, _ := s.login(t, s.confidential(), asksWho)
-	address, err := session.EndSessionURL(t.Context(), url.Values{"state": {"a state"}})
-	require.NoError(t, err)
-	require.NoError(t, session.Logout(t.Context()))
-	end, err := url.Parse(address)
-	require.NoError(t, err)
-	query := end.Query()
-	require.NotEmpty(t, query.Get("id_token_hint"))
-	status, good := leave(t, s, end)
-	require.Less(t, status, http.StatusBadRequest)
-	query.Set("id_token_hint", "e30.e30.e30")
-	end.RawQuery = query.Encode()
-	badStatus, bad := leave(t, s, end)
-	require.NotEqual(t, []any{status, good}, []any{badStatus, bad}, "the hint makes no difference")
-	return pass()
+// showLogout has the server take the id token for a hint of who it is that leaves, and no other for it. further are
+// parameters of the address.
+func showLogout(further url.Values) func(*testing.T, *server) verdict {
+	return func(t *testing.T, s *server) verdict {
+		session, _ := s.login(t, s.confidential(), asksWho)
+		params := url.Values{"state": {"a state"}}
+		maps.Copy(params, further)
+		address, err := session.EndSessionURL(t.Context(), params)
+		require.NoError(t, err)
+		if err := session.Logout(t.Context()); s.document(t)["revocation_endpoint"] == nil {
+			require.ErrorIs(t, err, errors.ErrUnsupported)
+		} else {
+			require.NoError(t, err)
+		}
+		end, err := url.Parse(address)
+		require.NoError(t, err)
+		query := end.Query()
+		require.NotEmpty(t, query.Get("id_token_hint"))
+		status, good := leave(t, s, end)
+		require.Less(t, status, http.StatusBadRequest)
+		query.Set("id_token_hint", "e30.e30.e30")
+		end.RawQuery = query.Encode()
+		badStatus, bad := leave(t, s, end)
+		require.NotEqual(t, []any{status, good}, []any{badStatus, bad}, "the hint makes no difference")
+		return pass()
+	}
 }
 
 // leave opens the address of a logout, and returns where it leads.
