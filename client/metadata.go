@@ -27,6 +27,8 @@ type document[T any] struct {
 	asked  time.Duration // guarded by mu; when known was received, on the monotonic clock
 	until  time.Duration // guarded by mu; how long known is believed, on the monotonic clock
 	failed int           // guarded by mu; how often it was asked for in vain
+	inVain int           // guarded by mu; how often since it was had
+	pause  time.Duration // guarded by mu; when lately lets it be asked for again, on the monotonic clock
 	err    error         // guarded by mu; the last failure
 }
 
@@ -65,15 +67,26 @@ func (d *document[T]) get(ctx context.Context, c *Client, fetch func(context.Con
 	now := c.machine.Now().Mono
 	switch {
 	case err == nil:
-		d.known, d.asked, d.until = found, now, now+life
+		d.known, d.asked, d.until, d.inVain = found, now, now+life, 0
 		return d.known, nil
 	case known != nil:
 		d.until = now + metadataPause
 		return known, nil
 	case ctx.Err() == nil: // else it is this caller's alone
-		d.failed, d.err = d.failed+1, err
+		d.pause = now + c.jitter(min(backoffFirst<<min(d.inVain, 10), backoffMost))
+		d.failed, d.inVain, d.err = d.failed+1, d.inVain+1, err
 	}
 	return nil, err
+}
+
+// lately is the last failure while its backoff lasts, for who would ask again at every request.
+func (d *document[T]) lately(c *Client) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known != nil || c.machine.Now().Mono >= d.pause {
+		return nil
+	}
+	return d.err
 }
 
 func (d *document[T]) look(c *Client) (known *T, fresh bool) {

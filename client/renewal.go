@@ -74,7 +74,7 @@ func (r *renewal) glance(ctx context.Context) bool {
 }
 
 func (r *renewal) round(ctx context.Context) error {
-	if err := r.client.findIssuer(ctx); err != nil {
+	if err := r.client.refindIssuer(ctx); err != nil {
 		return err
 	}
 	r.epoch = r.currentEpoch()

@@ -63,6 +63,16 @@ func (c *Client) findIssuer(ctx context.Context) error {
 	return err
 }
 
+// refindIssuer is findIssuer for what happens at every request: a resource that does not say it is asked less and less often.
+func (c *Client) refindIssuer(ctx context.Context) error {
+	if c.protected != nil {
+		if err := c.protected.lately(c); err != nil {
+			return err
+		}
+	}
+	return c.findIssuer(ctx)
+}
+
 // guard is what the resource says of who guards it; nil without a Config.Resource.
 func (c *Client) guard(ctx context.Context) (*guarded, error) {
 	if c.protected == nil {

@@ -461,6 +461,27 @@ func TestResourceThatCannotBeReached(t *testing.T) {
 	}
 }
 
+func TestResourceThatCannotBeReachedIsAskedLessAndLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		require.NoError(t, u.login(u.client(u.config()).Session("alice")))
+		u.api.Fail(slices.Repeat([]clienttest.Fault{{Unreachable: true}}, 1000)...)
+		u.seen = nil
+		s := u.client(u.config()).Session("alice")
+		for range 600 {
+			_, err := s.Token(t.Context())
+			require.ErrorContains(t, err, u.api.URL)
+			time.Sleep(time.Second)
+		}
+		require.Less(t, len(u.seen), 30, "in ten minutes")
+		require.Greater(t, len(u.seen), 10)
+		u.server.Heal()
+		time.Sleep(2 * time.Minute)
+		_, err := s.Token(t.Context())
+		require.NoError(t, err)
+	})
+}
+
 func TestConfigOfAResource(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*client.Config)
