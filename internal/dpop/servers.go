@@ -2,12 +2,9 @@ package dpop
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/evergrant/evergrant/internal/origin"
 )
 
 const (
@@ -16,11 +13,12 @@ const (
 )
 
 // Servers remembers what servers have said about proofs: the nonce that the next proof has to carry, and how far their
-// clocks are off, by the origin of the address that a proof is for, see Target (RFC 9449 §8.2, §9). Keep one for authorization servers and one for resource servers, for
-// both may live at one origin. The zero Servers knows none.
+// clocks are off, by the origin of what a proof is for (RFC 9449 §8.2, §9), which Target has made: another form of the address
+// is another server. Keep one for authorization servers and one for resource servers, for both may live at one origin.
+// The zero Servers knows none.
 type Servers struct {
 	mu   sync.Mutex
-	said map[origin.Origin]said // guarded by mu
+	said map[string]said // by origin; guarded by mu
 }
 
 type said struct {
@@ -39,19 +37,16 @@ func (s *Servers) Skew(target string) (skew time.Duration, known bool) {
 }
 
 func (s *Servers) of(target string) said {
-	o, _ := originOf(target)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.said[o]
+	return s.said[originOf(target)]
 }
 
-// originOf is where a target is.
-func originOf(target string) (origin.Origin, bool) {
-	u, err := url.Parse(target)
-	if err != nil {
-		return origin.Origin{}, false
-	}
-	return origin.Of(u)
+// originOf is what stands before the path of a target, which is in normal form: equal where the origin is.
+func originOf(target string) string {
+	_, rest, _ := strings.Cut(target, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return target[:len(target)-len(rest)+len(host)]
 }
 
 // Nonce is the nonce in an answer; "" if there is none that is good: more than one header, or other characters than
@@ -83,15 +78,12 @@ func (s *Servers) NoticeDate(target string, answer http.Header, now time.Time) {
 }
 
 func (s *Servers) learn(target string, what func(*said)) {
-	o, ok := originOf(target)
-	if !ok {
-		return
-	}
+	o := strings.Clone(originOf(target)) // not the whole target
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	told, known := s.said[o]
 	if s.said == nil {
-		s.said = make(map[origin.Origin]said)
+		s.said = make(map[string]said)
 	}
 	if !known && len(s.said) >= maxServers {
 		for some := range s.said { // whichever: it costs that server's next request one more send

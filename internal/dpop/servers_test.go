@@ -3,6 +3,7 @@ package dpop_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -17,15 +18,19 @@ func nonces(values ...string) http.Header { return http.Header{"Dpop-Nonce": val
 func TestR9449_9_2(t *testing.T) {
 	var s dpop.Servers
 	require.Empty(t, s.Nonce("https://a.example/x"))
-	require.Equal(t, "n1", s.NoticeNonce("https://a.example/x?y", nonces("n1")))
+	require.Equal(t, "n1", s.NoticeNonce("https://a.example/x", nonces("n1")))
 	for _, tt := range []struct{ address, want string }{
 		{"https://a.example/other", "n1"},
 		{"https://A.example:443/", "n1"},
 		{"https://a.example:8443/", ""},
 		{"http://a.example/", ""},
 		{"https://b.example/x", ""},
+		{"https://a.example.b.example/", ""},
+		{"https://a.example", "n1"},
 	} {
-		require.Equal(t, tt.want, s.Nonce(tt.address), tt.address)
+		u, err := url.Parse(tt.address)
+		require.NoError(t, err)
+		require.Equal(t, tt.want, s.Nonce(dpop.Target(u, "")), tt.address)
 	}
 }
 
