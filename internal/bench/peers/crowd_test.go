@@ -318,10 +318,9 @@ func (o *outcome) offer(hc *http.Client, address string, rate int, length time.D
 // revocation ends a token before its time while many use it.
 func revocation(t *testing.T, s size) section {
 	entrants := []contestant{evergrant, xoauth2, google, msal}
-	stages, clients := make([]*stage, len(entrants)), make([][]*http.Client, len(entrants))
+	stages := make([]*stage, len(entrants))
 	for i, c := range entrants {
 		stages[i] = newStage(t, s, c)
-		clients[i] = stages[i].dress(t, s.bursts, good)
 	}
 	refused, failed, requests := make([][]int, len(entrants)), make([]int, len(entrants)), make([][]int, len(entrants))
 	recovered := make([][]time.Duration, len(entrants)) // of the rounds in which that happened
@@ -329,6 +328,7 @@ func revocation(t *testing.T, s size) section {
 		for turn := range entrants {
 			i := (round + turn) % len(entrants)
 			st, o := stages[i], &outcome{}
+			hc := st.dress(t, 1, good)[0]
 			st.slow(s.endpoint)
 			before := len(st.as.Requests())
 			ctx, cancel := context.WithCancel(t.Context())
@@ -336,7 +336,7 @@ func revocation(t *testing.T, s size) section {
 			for range s.workers {
 				group.Go(func() {
 					for ctx.Err() == nil {
-						o.call(clients[i][round], st.url, time.Now())
+						o.call(hc, st.url, time.Now())
 						time.Sleep(time.Millisecond)
 					}
 				})
@@ -357,6 +357,7 @@ func revocation(t *testing.T, s size) section {
 			refused[i] = append(refused[i], o.unauthorized)
 			failed[i] += o.failed
 			requests[i] = append(requests[i], len(st.as.Requests())-before)
+			st.as.Heal()
 			if !o.first.IsZero() {
 				recovered[i] = append(recovered[i], o.first.Sub(revoked))
 			}
