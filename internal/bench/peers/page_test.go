@@ -83,7 +83,7 @@ nothing else.
 
 - All contestants take turns in rounds, so that what disturbs one disturbs all. A value is the median of the rounds, with the
   smallest and the largest in brackets; a ratio is the median of the rounds' ratios. *Plain once more* is plain a second time:
-  how far its ratio is from 1 is the noise of the run.
+  how far its rounds are from 1 is the noise of the run.
 - Each turn begins with a garbage collection, after which the collector runs as it always does. What is done once (connections,
   the first token) is done before.
 - Everyone's tokens come from a strict authorization server in the same process: it rotates refresh tokens, and ends the grant when
