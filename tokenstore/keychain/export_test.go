@@ -32,6 +32,12 @@ func NewOn(r Ring, p Platform, service, dir string) (*Store, error) {
 	return s, nil
 }
 
+// Through has s use its keychain through what wrap makes of it.
+func Through(s *Store, wrap func(Ring) Ring) *Store {
+	s.ring = wrap(s.ring)
+	return s
+}
+
 // What a look may find, besides nil.
 var (
 	Opaque = errOpaque

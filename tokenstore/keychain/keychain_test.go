@@ -36,12 +36,38 @@ func TestContract(t *testing.T) {
 	})
 	t.Run("go-keyring", func(t *testing.T) {
 		keyring.MockInit() // for the whole process: no test of this package may reach a real keychain
+		var mock sync.Mutex
 		storetest.Run(t, func(t testing.TB) tokenstore.Store {
 			s, err := keychain.New("test", keychain.Options{Dir: t.TempDir()})
 			require.NoError(t, err)
-			return s
+			return keychain.Through(s, func(r keychain.Ring) keychain.Ring { return &inTurn{r, &mock} })
 		})
 	})
+}
+
+// inTurn is a keychain that takes one access at a time, as real ones do and go-keyring's mock does not: a call that one store
+// has left behind meets those of the next.
+type inTurn struct {
+	keychain.Ring
+	turn *sync.Mutex
+}
+
+func (r *inTurn) Get(service, user string) (string, error) {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	return r.Ring.Get(service, user)
+}
+
+func (r *inTurn) Set(service, user, text string) error {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	return r.Ring.Set(service, user, text)
+}
+
+func (r *inTurn) Delete(service, user string) error {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	return r.Ring.Delete(service, user)
 }
 
 func TestNewRefuses(t *testing.T) {
