@@ -38,7 +38,7 @@ type size struct {
 var (
 	small = size{
 		rounds: 1, turn: time.Millisecond, connections: 8,
-		crowds: []int{50}, bursts: 2, endpoint: 50 * time.Millisecond,
+		crowds: []int{50}, bursts: 1, endpoint: 50 * time.Millisecond,
 		slices: 1, slice: 100 * time.Millisecond, rate: 100,
 		workers: 5, revoked: 500 * time.Millisecond,
 		sessions: []int{1000}, starts: 1, ages: 1,
