@@ -13,15 +13,30 @@ import (
 // longer one, or one that leads round in a circle, is taken for one that has left the origin.
 const maxHops = 100
 
-// configure reads the fields, once.
-func (t *Transport) configure() error {
-	t.configured.Do(func() {
-		t.origins, t.invalid = readConfig(t.Source, t.Origins)
-		if t.invalid == nil {
-			t.form, t.invalid = readForm(t.Header)
+// settings is what the fields of a Transport say. It is immutable.
+type settings struct {
+	origins []origin.Origin
+	form    form
+	invalid error
+}
+
+// usual are the settings of most Transports, which share it: programs hold one for each of many sessions.
+var usual = &settings{form: form{name: authorization, before: schemeBearer + " "}}
+
+// read gives what the fields say.
+func (t *Transport) read() *settings {
+	if s := t.settings.Load(); s != nil {
+		return s
+	}
+	s := usual
+	if t.Source == nil || t.Origins != nil || t.Header != "" {
+		s = new(settings)
+		if s.origins, s.invalid = readConfig(t.Source, t.Origins); s.invalid == nil {
+			s.form, s.invalid = readForm(t.Header)
 		}
-	})
-	return t.invalid
+	}
+	t.settings.Store(s)
+	return s
 }
 
 // form is how a Bearer token goes into the header of a request.
@@ -35,7 +50,7 @@ func (f form) scheme() string {
 
 func readForm(text string) (form, error) {
 	if text == "" {
-		return form{name: authorization, before: schemeBearer + " "}, nil
+		return usual.form, nil
 	}
 	name, value, _ := strings.Cut(text, ":")
 	before, after, ok := strings.Cut(strings.TrimSpace(value), "{token}")
@@ -76,7 +91,7 @@ func (t *Transport) allows(req *http.Request) bool {
 	if t.Origins == nil {
 		return to.IsPrivate()
 	}
-	return slices.Contains(t.origins, to)
+	return slices.Contains(t.read().origins, to)
 }
 
 // isWithin reports whether the whole chain of redirects that led to req, if any did, went to o.

@@ -7,13 +7,11 @@ import (
 	"maps"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/internal/dpop"
-	"github.com/evergrant/evergrant/internal/origin"
 )
 
 const (
@@ -63,13 +61,9 @@ type Transport struct {
 	// must be safe for concurrent use. Nil: only a 401 rejects.
 	Rejected func(*http.Response) bool
 
-	header  atomic.Pointer[header]
-	servers dpop.Servers // of a Source that does not learn by itself
-
-	configured sync.Once
-	origins    []origin.Origin // of Origins; immutable once configured
-	form       form            // of Header; immutable once configured
-	invalid    error           // immutable once configured
+	header   atomic.Pointer[header]
+	settings atomic.Pointer[settings] // what the fields say; nil: they have not been read yet
+	servers  dpop.Servers             // of a Source that does not learn by itself
 }
 
 // header is the header field made of a token, kept because requests are so much more frequent than new
@@ -84,11 +78,12 @@ type header struct {
 // RoundTrip implements http.RoundTripper. Its errors are those of Source and of Base, as they are, and
 // errors that wrap ErrConfig or ErrToken.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := t.configure(); err != nil {
+	set := t.read()
+	if set.invalid != nil {
 		closeBody(req)
-		return nil, err
+		return nil, set.invalid
 	}
-	if has(req.Header, authorization) || has(req.Header, t.form.name) || !t.allows(req) {
+	if has(req.Header, authorization) || has(req.Header, set.form.name) || !t.allows(req) {
 		return t.base().RoundTrip(req)
 	}
 	token, err := t.Source.Token(req.Context())
@@ -218,7 +213,8 @@ func (t *Transport) authorization(token *oauth2.Token) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &header{token, t.form.name, []string{t.form.before + token.AccessToken + t.form.after}, false}
+	f := &t.read().form
+	h := &header{token, f.name, []string{f.before + token.AccessToken + f.after}, false}
 	if scheme == schemeDPoP {
 		h = &header{token, authorization, []string{schemeDPoP + " " + token.AccessToken}, true}
 	}
@@ -306,7 +302,7 @@ func (t *Transport) judge(req *http.Request, resp *http.Response, h *header, ren
 func (t *Transport) verdictOf(challenges []Challenge) verdict {
 	concerned := len(challenges) == 0
 	for _, c := range challenges {
-		if !c.isOAuth() && !strings.EqualFold(c.Scheme, t.form.scheme()) {
+		if !c.isOAuth() && !strings.EqualFold(c.Scheme, t.read().form.scheme()) {
 			continue
 		}
 		concerned = true
