@@ -119,7 +119,7 @@ func (f *fixture) checkAssertion(form url.Values) error {
 	if form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
 		return errors.New("no type that is known")
 	}
-	token, err := jose.ParseSigned(form.Get("client_assertion"), algorithms)
+	token, err := jose.ParseSignedCompact(form.Get("client_assertion"), algorithms)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (f *fixture) checkAssertion(form url.Values) error {
 
 // checkProof checks a DPoP proof (RFC 9449 §4.3), and returns the thumbprint of its key.
 func (f *fixture) checkProof(req *http.Request, accessToken string) (string, error) {
-	token, err := jose.ParseSigned(req.Header.Get("DPoP"), algorithms)
+	token, err := jose.ParseSignedCompact(req.Header.Get("DPoP"), algorithms)
 	if err != nil {
 		return "", err
 	}
