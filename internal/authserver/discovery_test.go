@@ -187,6 +187,21 @@ func TestTheIssuerIsComparedExactly_R8414_3_3(t *testing.T) {
 	}
 }
 
+// The same, where it is the host that looks like another or leads to the same place.
+func TestIssuersThatLookAlikeAreOthers(t *testing.T) {
+	s := newSite(t)
+	for _, said := range []string{
+		strings.Replace(s.url, "127.0.0.1", "localhost", 1), strings.Replace(s.url, "127.0.0.1", "127.1", 1),
+		strings.Replace(s.url, "http", "HTTP", 1), strings.Replace(s.url, "127.0.0.1", "127.0.0.1.", 1), strings.Replace(s.url, "://", "://@", 1),
+		"https://as.example", "https://AS.example", "https://as.example:443", "https://as.example.",
+		"https://b\u00fccher.example", "https://xn--bcher-kva.example", "https://\u0430s.example", // a Cyrillic a
+	} {
+		s.pages[oauthPath] = page(200, document(said))
+		_, err := authserver.Discover(t.Context(), newHTTP(t), s.url)
+		require.Error(t, err, said)
+	}
+}
+
 // Shows R8414-2-1, OIDCD-3-1.
 func TestUnfitIssuersAreNotAsked(t *testing.T) {
 	hc := newHTTP(t)
