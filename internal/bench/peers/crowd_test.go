@@ -166,6 +166,17 @@ func (s *stage) burst(hc *http.Client, n int) *outcome {
 	return &o
 }
 
+// again is a burst of Evergrant's with a new client whose token has ended.
+func (s *stage) again(t *testing.T, size size, n int) error {
+	hc := s.dress(t, 1, evergrant.ended)[0]
+	time.Sleep(pause)
+	s.slow(size.endpoint)
+	if o := s.burst(hc, n); o.good() != n {
+		return fmt.Errorf("%d of %d requests were answered", o.good(), n)
+	}
+	return nil
+}
+
 const pause = 1500 * time.Millisecond // after which a token of a second has ended, and a refresh_in of a second is over
 
 const enough = 20 * time.Second // for the rounds of a crowd on a machine that is slow
@@ -211,6 +222,9 @@ func expiry(t *testing.T, s size) section {
 				rows.add(c.name, span(p99[i]), span(slowest[i]), span(requests[i]), fmt.Sprintf("%d of %d", failed[i], n*rounds))
 			}
 			done.tables = append(done.tables, rows)
+			if n == s.crowds[len(s.crowds)-1] && !due {
+				done.tables = append(done.tables, spent(t, rows.head[0]+", Evergrant", func() error { return stages[1].again(t, s, n) })...)
+			}
 			_, _, mostRequests := measure.Middle(requests[1])
 			beyond := make([]float64, rounds)
 			for r := range beyond {

@@ -80,7 +80,7 @@ func overhead(t *testing.T, s size) section {
 		title: "1. A request with a valid token, over a stub",
 		text: "RoundTrip of a GET with five headers and a token of 900 bytes over a RoundTripper that does nothing: what the attaching costs. " +
 			fmt.Sprintf("Parallel: %d goroutines, and the time is all of theirs by the number of requests.", runtime.GOMAXPROCS(0)),
-		tables: []table{rows},
+		tables: append([]table{rows}, spent(t, "Evergrant in parallel", many[3].Do)...),
 		figures: []figure{
 			most("less than plain, × plain", measure.Quotient(ours, serial[1]), 1, ""),
 			most("at most 3 allocations of its own", int(ours.Allocs)-int(bare.Allocs), 3, ""),

@@ -29,6 +29,16 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
+// spent is what goes into a work, for the page alone: the functions in which the processors spend the most of its time.
+func spent(t *testing.T, what string, do func() error) []table {
+	if output == "" {
+		return nil
+	}
+	rows, err := measure.Profile(2*time.Second, do)
+	require.NoError(t, err)
+	return []table{{head: []string{"profile of " + what, "share of the time", "with what it calls"}, rows: rows}}
+}
+
 // figure is something to reach.
 type figure struct {
 	want, got string

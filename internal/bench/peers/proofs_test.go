@@ -53,7 +53,7 @@ func proofs(t *testing.T, s size) section {
 		title: "10. Proofs",
 		text: "What a request costs whose token is bound to a key (DPoP), and a token request whose client authenticates by private_key_jwt, " +
 			"beside the bare signature of crypto/ecdsa (P-256) and crypto/rsa (2048 bits).",
-		tables: []table{rows}, figures: figures,
+		tables: append([]table{rows}, spent(t, "private_key_jwt, ES256", assertion(t, "", "ES256", ec).Do)...), figures: figures,
 	}
 }
 

@@ -52,14 +52,17 @@ type crowd struct {
 	made, found     time.Duration // each
 	bare, used, fit int           // bytes each: unused, with a token, with http.Client and transport too
 	goroutines      int           // more than before
+	profile         []table       // of finding one
 }
 
 func sessions(t *testing.T, s size) section {
 	rows := table{head: []string{"Evergrant", "to make one", "to find one", "bytes each, unused", "with a token", "with an http.Client and a transport of its own", "goroutines"}}
 	active := table{head: []string{"accounts, of which 1 % are active at a time", "megabytes before", "once so many were served", "megabytes then"}}
 	var figures []figure
+	var profile []table // of finding one among the most
 	for _, n := range s.sessions {
 		c := gather(t, n)
+		profile = c.profile
 		rows.add(fmt.Sprint(n), show(c.made), show(c.found), fmt.Sprint(c.bare), fmt.Sprint(c.used), fmt.Sprint(c.fit), fmt.Sprint(c.goroutines))
 		who := fmt.Sprintf("%d sessions: ", n)
 		figures = append(figures,
@@ -84,7 +87,7 @@ func sessions(t *testing.T, s size) section {
 			fmt.Sprintf("%d of them have got a token. ", min(users, s.sessions[0])) + "To find one is Client.Session with a key " +
 			"drawn at random. Of the accounts that take turns, drawn at random, each makes a request when it becomes active, with a token from the store, and is no more held when another one takes its place. " +
 			"The others are clients with a token that has not been renewed yet (Google's and MSAL's: without any).",
-		tables:  []table{rows, active, others},
+		tables:  append([]table{rows, active, others}, profile...),
 		figures: figures,
 	}
 }
@@ -121,6 +124,12 @@ func gather(t *testing.T, n int) (c crowd) {
 		finds = append(finds, time.Since(began)/time.Duration(len(drawn)))
 	}
 	c.found, _, _ = measure.Middle(finds)
+	c.profile = spent(t, fmt.Sprintf("finding one of %d", n), func() error {
+		for _, key := range drawn {
+			_ = one.Session(key)
+		}
+		return nil
+	})
 
 	some := min(n, users)
 	full = heap()

@@ -1,0 +1,31 @@
+package measure_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/evergrant/evergrant/internal/bench/measure"
+)
+
+func TestProfile(t *testing.T) {
+	data := make([]byte, 1<<20)
+	rows, err := measure.Profile(300*time.Millisecond, func() error {
+		sha256.Sum256(data)
+		return nil
+	})
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(rows, func(row []string) bool {
+		return strings.Contains(row[0], "sha256") && regexp.MustCompile(`^\d+(\.\d+)?%$`).MatchString(row[2])
+	}), "%v", rows)
+
+	broken := errors.New("broken")
+	_, err = measure.Profile(time.Second, func() error { return broken })
+	require.ErrorIs(t, err, broken)
+}
