@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -26,7 +25,7 @@ import (
 
 var (
 	// ErrIDToken says that an id token cannot be trusted (OpenID Connect Core §3.1.3.7), or that there is none where one
-	// is needed. A login that ends so has saved nothing, and its tokens were revoked.
+	// is needed. A login that ends so has saved nothing, and its tokens were revoked unless another grant is stored.
 	ErrIDToken = errors.New("the id token is not good")
 
 	// ErrAuthentication says that the person has not authenticated as AuthCode.Params asked for by acr_values, max_age or
@@ -40,69 +39,6 @@ const (
 	// keysWithin is for how long a login tries to fetch the keys that its id token is to be checked with.
 	keysWithin = 10 * time.Second
 )
-
-// idClaims are the claims of an id token that it is checked by (OpenID Connect Core §2).
-type idClaims struct {
-	Issuer          string   `json:"iss"`
-	Subject         string   `json:"sub"`
-	Audience        audience `json:"aud"`
-	AuthorizedParty string   `json:"azp"`
-	IssuedAt        *float64 `json:"iat"`
-	Nonce           string   `json:"nonce"`
-	AuthTime        *float64 `json:"auth_time"`
-	ACR             string   `json:"acr"`
-	AccessTokenHash string   `json:"at_hash"`
-}
-
-// audience is one string or several (RFC 7519 §4.1.3).
-type audience []string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (a *audience) UnmarshalJSON(data []byte) error {
-	var one string
-	if json.Unmarshal(data, &one) == nil {
-		*a = audience{one}
-		return nil
-	}
-	return json.Unmarshal(data, (*[]string)(a))
-}
-
-// payload are the claims in a JWS, unverified. Its errors quote nothing.
-func payload(raw string) ([]byte, error) {
-	parts := strings.Split(raw, ".")
-	if len(parts) == 3 {
-		if data, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
-			return exactly(data)
-		}
-	}
-	return nil, errors.New("it is not a JWS")
-}
-
-// deciding are the claims that something is decided by.
-var deciding = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "nonce", "at_hash", "azp", "auth_time", "acr"}
-
-// exactly is a set of claims in which every name is there once (RFC 7519 §4) and names mean what they say (§7.3): what
-// is like that of a deciding claim but for its letters' case is left out, because encoding/json takes it for that.
-func exactly(data []byte) ([]byte, error) {
-	claims, err := authserver.Members(data)
-	if err != nil {
-		return nil, err
-	}
-	maps.DeleteFunc(claims, func(name string, _ json.RawMessage) bool {
-		return slices.ContainsFunc(deciding, func(claim string) bool { return name != claim && strings.EqualFold(name, claim) })
-	})
-	return json.Marshal(claims)
-}
-
-// parseIDToken reads claims and verifies nothing.
-func parseIDToken(raw string) (idClaims, error) {
-	var claims idClaims
-	data, err := payload(raw)
-	if err == nil && json.Unmarshal(data, &claims) != nil {
-		err = errors.New("its claims cannot be read") // the cause may quote them
-	}
-	return claims, err
-}
 
 // idRules are what one id token is held against, beside what all are.
 type idRules struct {

@@ -111,7 +111,7 @@ func (p *profile) fillIn() (missing []string, err error) {
 			return true
 		}
 		if !slices.ContainsFunc(missing, func(name string) bool { return strings.Contains(*address, "{"+name+"}") }) && len(errs) == 0 {
-			bad("has an address with a variable that it does not have, %q", *address)
+			bad("has an address with a variable that it does not have, %q", withoutUser(*address))
 		}
 		*address = ""
 		return false

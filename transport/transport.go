@@ -83,7 +83,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, set.invalid
 	}
-	if has(req.Header, authorization) || has(req.Header, set.form.name) || !t.allows(req) {
+	if has(req.Header, authorization) || set.form.name != authorization && has(req.Header, set.form.name) || !t.allows(req) {
 		return t.base().RoundTrip(req)
 	}
 	token, err := t.Source.Token(req.Context())
