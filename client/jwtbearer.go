@@ -68,7 +68,11 @@ func (g JWTBearer) form(_ context.Context, a asking) (url.Values, error) {
 	if err != nil {
 		return nil, err
 	}
-	signed, err := ready.Sign(jws.Header{Algorithm: algorithm, Type: "JWT"}, g.claims(a))
+	claims, err := g.claims(a)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := ready.Sign(jws.Header{Algorithm: algorithm, Type: "JWT"}, claims)
 	if err != nil {
 		return nil, fmt.Errorf("the JWT of the grant cannot be signed: %w", err)
 	}
@@ -78,16 +82,17 @@ func (g JWTBearer) form(_ context.Context, a asking) (url.Values, error) {
 }
 
 // claims are those of one JWT (RFC 7523 §3).
-func (g JWTBearer) claims(a asking) map[string]any {
+func (g JWTBearer) claims(a asking) (map[string]any, error) {
 	issuer, subject := g.names(&a.client.config)
 	audience := cmp.Or(g.Audience, a.metadata.Issuer, a.client.config.Issuer, a.metadata.TokenEndpoint)
 	now := a.client.serverTime(a.client.machine.Now().Wall)
-	all := maps.Clone(g.Claims)
-	if all == nil {
-		all = make(map[string]any)
+	own, err := json.Marshal(authserver.NewClaims(issuer, subject, audience, now, cmp.Or(g.Lifetime, jwtBearerLife)))
+	if err != nil {
+		return nil, err
 	}
-	maps.Copy(all, authserver.Claims(issuer, subject, audience, now, cmp.Or(g.Lifetime, jwtBearerLife)))
-	return all
+	all := maps.Clone(g.Claims)
+	err = json.Unmarshal(own, &all)
+	return all, err
 }
 
 // names are iss and sub.

@@ -21,22 +21,25 @@ const (
 	assertionLife = time.Minute
 )
 
-// Claims are those of one assertion (RFC 7523 §3); no two have the same jti. There is no nbf: it would say nothing
-// that iat does not, and refuse a clock that is a little ahead. An empty subject is left out.
-func Claims(issuer, subject, audience string, now time.Time, life time.Duration) map[string]any {
-	claims := map[string]any{
-		"iss": issuer, "aud": audience, // a string, not an array
-		"jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(life).Unix(),
-	}
-	if subject != "" {
-		claims["sub"] = subject
-	}
-	return claims
+// Claims are those of one assertion (RFC 7523 §3). There is no nbf: it would say nothing that iat does not, and refuse a
+// clock that is a little ahead.
+type Claims struct {
+	Issuer   string `json:"iss"`
+	Subject  string `json:"sub,omitempty"`
+	Audience string `json:"aud"` // a string, not an array
+	ID       string `json:"jti"`
+	Issued   int64  `json:"iat"`
+	Expiry   int64  `json:"exp"`
+}
+
+// NewClaims makes claims with an id of their own.
+func NewClaims(issuer, subject, audience string, now time.Time, life time.Duration) Claims {
+	return Claims{issuer, subject, audience, rand.Text(), now.Unix(), now.Add(life).Unix()}
 }
 
 // assertion makes the JWT that one request authenticates with (RFC 7523 §3).
 func (c *Client) assertion() (string, error) {
-	claims := Claims(c.ID, c.ID, c.Audience, time.Now().Add(c.Ahead), assertionLife)
+	claims := NewClaims(c.ID, c.ID, c.Audience, time.Now().Add(c.Ahead), assertionLife)
 	if c.Method == MethodSecretJWT {
 		return hmac(c.Secret.Reveal(), c.Algorithm, claims)
 	}

@@ -7,9 +7,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/evergrant/evergrant/internal/authserver"
 	"github.com/evergrant/evergrant/internal/jws"
 )
 
@@ -25,11 +27,10 @@ func TestAnAssertionCostsHardlyMoreThanItsSignature(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	claims := map[string]any{"iss": "app", "sub": "app", "aud": "https://as.example.com", "jti": "x", "iat": 1, "exp": 61}
 	whole := testing.AllocsPerRun(100, func() {
-		if _, err := key.Sign(jws.Header{Algorithm: "ES256", Type: "JWT"}, claims); err != nil {
+		if _, err := key.Sign(jws.Header{Algorithm: "ES256", Type: "JWT"}, authserver.NewClaims("app", "app", "https://as.example.com", time.Now(), time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	})
-	require.LessOrEqual(t, whole-bare, 28.0)
+	require.LessOrEqual(t, whole-bare, 12.0)
 }

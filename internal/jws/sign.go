@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"math/big"
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
@@ -100,17 +99,18 @@ var coordinates = map[jose.SignatureAlgorithm]int{jose.ES256: 32, jose.ES384: 48
 
 // fixed turns an ECDSA signature in ASN.1, as crypto.Signer gives it, into R and S side by side.
 func fixed(signature []byte, size int) ([]byte, error) {
-	var r, s big.Int
+	var r, s []byte
 	var pair cryptobyte.String
 	whole := cryptobyte.String(signature)
 	if !whole.ReadASN1(&pair, asn1.SEQUENCE) || !whole.Empty() || !pair.ReadASN1Integer(&r) || !pair.ReadASN1Integer(&s) || !pair.Empty() ||
-		!fits(&r, size) || !fits(&s, size) {
+		!fits(r, size) || !fits(s, size) {
 		return nil, errors.New("the signer gave no ECDSA signature in ASN.1, as a crypto.Signer has to")
 	}
 	joined := make([]byte, 2*size)
-	r.FillBytes(joined[:size])
-	s.FillBytes(joined[size:])
+	copy(joined[size-len(r):], r)
+	copy(joined[2*size-len(s):], s)
 	return joined, nil
 }
 
-func fits(n *big.Int, size int) bool { return n.Sign() > 0 && n.BitLen() <= 8*size }
+// fits reports whether n, an unsigned big-endian number without leading zeros, is one of 1 to size bytes.
+func fits(n []byte, size int) bool { return len(n) > 0 && n[0] != 0 && len(n) <= size }

@@ -81,7 +81,7 @@ func assertion(t *testing.T, name, algorithm string, signer crypto.Signer) measu
 	require.NoError(t, err)
 	header := jws.Header{Algorithm: algorithm, Type: "client-authentication+jwt"}
 	return measure.Way{Name: name, Do: func() error {
-		_, err := key.Sign(header, authserver.Claims(clientID, clientID, "https://as.example.com", time.Now(), time.Minute))
+		_, err := key.Sign(header, authserver.NewClaims(clientID, clientID, "https://as.example.com", time.Now(), time.Minute))
 		return err
 	}}
 }
