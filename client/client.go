@@ -56,6 +56,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	accounts map[string]weak.Pointer[account] // guarded by mu
+	dropped  func(key string)                 // forget, made once for all accounts
 }
 
 // New makes a Client. It validates config and copies it; it does no I/O. Its error joins one
@@ -81,6 +82,7 @@ func New(config Config) (*Client, error) {
 		machine:  machine.Of(config.Store),
 		accounts: make(map[string]weak.Pointer[account]),
 	}
+	c.dropped = c.forget
 	c.owner = machine.ID(c.machine)
 	c.id = config.storeID()
 	if config.ClientKey != nil {
@@ -152,7 +154,7 @@ func (c *Client) Session(key string) *Session {
 	a := &account{client: c, key: key}
 	a.own.account, a.own.resource = a, c.config.Resource
 	c.accounts[key] = weak.Make(a)
-	runtime.AddCleanup(a, c.forget, key)
+	runtime.AddCleanup(a, c.dropped, key)
 	return &a.own
 }
 
