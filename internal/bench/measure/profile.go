@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,11 +26,57 @@ func Profile(d time.Duration, do func() error) (rows [][]string, err error) {
 	if err := record(path, d, do); err != nil {
 		return nil, err
 	}
-	top, err := exec.Command("go", "tool", "pprof", "-top", "-cum", "-nodecount=25", path).Output()
-	if err != nil {
-		return nil, fmt.Errorf("go tool pprof: %w", err)
+	lines, err := top("-cum", path)
+	for _, l := range lines {
+		rows = append(rows, []string{l.function, l.flatShare, l.cumShare})
 	}
-	return topOf(string(top)), nil
+	return rows, err
+}
+
+// Memory gives the functions that have allocated what do makes and keeps, as rows of their name and of the bytes that each of
+// n such things takes. It needs the go command.
+func Memory(n int, do func() (kept any)) (rows [][]string, err error) {
+	dir, err := os.MkdirTemp("", "profile")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	before, after := filepath.Join(dir, "before"), filepath.Join(dir, "after")
+	defer func(rate int) { runtime.MemProfileRate = rate }(runtime.MemProfileRate)
+	runtime.MemProfileRate = 1
+	if err := recordHeap(before); err != nil {
+		return nil, err
+	}
+	kept := do()
+	err = recordHeap(after)
+	runtime.KeepAlive(kept)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := top("-sample_index=inuse_space", "-unit=B", "-base="+before, after)
+	for _, l := range lines {
+		bytes, err := strconv.ParseFloat(strings.TrimSuffix(l.flat, "B"), 64)
+		if err != nil {
+			return nil, err
+		}
+		if each := bytes / float64(n); each >= 1 {
+			rows = append(rows, []string{l.function, fmt.Sprintf("%.0f", each)})
+		}
+	}
+	return rows, err
+}
+
+// recordHeap writes what is in use once what nobody keeps has been freed, which for what a cleanup keeps takes a second
+// collection.
+func recordHeap(path string) (err error) {
+	runtime.GC()
+	runtime.GC()
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return pprof.Lookup("heap").WriteTo(f, 0)
 }
 
 func record(path string, d time.Duration, do func() error) (err error) {
@@ -49,13 +97,25 @@ func record(path string, d time.Duration, do func() error) (err error) {
 	return nil
 }
 
-// topOf reads pprof's list: flat, flat%, sum%, cum, cum% and the function.
-func topOf(list string) (rows [][]string) {
+// line is one of pprof's list: what is of the function itself (flat), and of all that it calls (cum).
+type line struct{ flat, flatShare, cumShare, function string }
+
+// top has pprof list the functions of a profile.
+func top(options ...string) ([]line, error) {
+	list, err := exec.Command("go", append([]string{"tool", "pprof", "-top", "-nodecount=25"}, options...)...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("go tool pprof: %w", err)
+	}
+	return linesOf(string(list)), nil
+}
+
+// linesOf reads pprof's list: flat, flat%, sum%, cum, cum% and the function.
+func linesOf(list string) (lines []line) {
 	_, list, _ = strings.Cut(list, "cum%\n")
-	for line := range strings.Lines(list) {
-		if cell := strings.Fields(line); len(cell) >= 6 {
-			rows = append(rows, []string{strings.Join(cell[5:], " "), cell[1], cell[4]})
+	for text := range strings.Lines(list) {
+		if cell := strings.Fields(text); len(cell) >= 6 {
+			lines = append(lines, line{cell[0], cell[1], cell[4], strings.Join(cell[5:], " ")})
 		}
 	}
-	return rows
+	return lines
 }

@@ -29,3 +29,18 @@ func TestProfile(t *testing.T) {
 	_, err = measure.Profile(time.Second, func() error { return broken })
 	require.ErrorIs(t, err, broken)
 }
+
+func TestMemory(t *testing.T) {
+	const n = 1000
+	rows, err := measure.Memory(n, func() any {
+		kept := make([]*[200]byte, n)
+		for i := range kept {
+			kept[i] = new([200]byte)
+		}
+		return kept
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, rows)
+	require.Contains(t, rows[0][0], "TestMemory")
+	require.Equal(t, "216", rows[0][1], "a size class of 208 bytes and a pointer")
+}

@@ -147,20 +147,23 @@ func (o *outcome) at(q float64) time.Duration {
 	return o.times[int(q*float64(len(o.times)-1))]
 }
 
-// burst has n goroutines make a request each, all at once.
+// burst has n goroutines make a request each, all at once. For all of them time begins at that instant, before the first
+// of them runs.
 func (s *stage) burst(hc *http.Client, n int) *outcome {
 	var o outcome
 	var ready, done sync.WaitGroup
+	var began time.Time
 	begin := make(chan struct{})
 	ready.Add(n)
 	for range n {
 		done.Go(func() {
 			ready.Done()
 			<-begin
-			o.call(hc, s.url, time.Now())
+			o.call(hc, s.url, began)
 		})
 	}
 	ready.Wait()
+	began = time.Now()
 	close(begin)
 	done.Wait()
 	return &o
@@ -179,15 +182,32 @@ func (s *stage) again(t *testing.T, size size, n int) error {
 
 const pause = 1500 * time.Millisecond // after which a token of a second has ended, and a refresh_in of a second is over
 
-const enough = 20 * time.Second // for the rounds of a crowd on a machine that is slow
+// What the rounds of a crowd may take on a machine that is slow.
+const (
+	enough     = 20 * time.Second // those of everybody
+	enoughMore = 30 * time.Second // those of plain and Evergrant alone
+)
+
+const duellists = 2 // plain and Evergrant, the first of the entrants
+
+// inTurns has everybody of n do rounds, in turns and beginning with another one each time; after enough time there is no
+// further round, but for the first three.
+func inTurns(n, rounds int, enough time.Duration, do func(i int)) {
+	for r, began := 0, time.Now(); r < rounds && (r < 3 || time.Since(began) < enough); r++ {
+		for turn := range n {
+			do((r + turn) % n)
+		}
+	}
+}
 
 // expiry has crowds ask at the instant of expiry, and within the time in which a token is due to be renewed.
 func expiry(t *testing.T, s size) section {
 	done := section{
 		title: "3. A crowd at the instant of expiry, and while a token is due",
 		text: fmt.Sprintf("So many goroutines make a request at the same time, over at most %d connections to a loopback server, with a client "+
-			"whose token has just ended, or is due to be renewed ahead of its end. A token request takes %v. Every round, of which there are up to %d, is a new grant. "+
-			"x/oauth2 knows no time in which a token is due: it waits.", s.connections, s.endpoint, s.bursts),
+			"whose token has just ended, or is due to be renewed ahead of its end. A token request takes %v. Every round is a new grant. There are up to %d rounds, and of plain and "+
+			"Evergrant, on which the figures rest, up to %d more: one crowd is not like the other. "+
+			"x/oauth2 knows no time in which a token is due: it waits.", s.connections, s.endpoint, s.bursts, s.duels),
 	}
 	entrants := []contestant{plain, evergrant, xoauth2, google, msal}
 	for _, n := range s.crowds {
@@ -195,38 +215,40 @@ func expiry(t *testing.T, s size) section {
 			stages, clients := make([]*stage, len(entrants)), make([][]*http.Client, len(entrants))
 			for i, c := range entrants {
 				stages[i] = newStage(t, s, c)
-				clients[i] = stages[i].dress(t, s.bursts, map[bool]terms{false: c.ended, true: c.due}[due])
+				rounds := s.bursts
+				if i < duellists {
+					rounds += s.duels
+				}
+				clients[i] = stages[i].dress(t, rounds, map[bool]terms{false: c.ended, true: c.due}[due])
 			}
 			time.Sleep(pause)
 			p99, slowest := make([][]time.Duration, len(entrants)), make([][]time.Duration, len(entrants))
 			requests, failed := make([][]int, len(entrants)), make([]int, len(entrants))
-			rounds := 0
-			for began := time.Now(); rounds < s.bursts && (rounds < 3 || time.Since(began) < enough); rounds++ {
-				for turn := range entrants {
-					i := (rounds + turn) % len(entrants)
-					st := stages[i]
-					st.slow(s.endpoint)
-					before, accepted := len(st.as.Requests()), st.api.Accepted()
-					o := st.burst(clients[i][rounds], n)
-					require.GreaterOrEqual(t, st.api.Accepted()-accepted, o.good(), "a good answer without a good token")
-					time.Sleep(s.endpoint + 20*time.Millisecond) // a renewal in the background ends
-					p99[i], slowest[i] = append(p99[i], o.at(0.99)), append(slowest[i], o.at(1))
-					requests[i] = append(requests[i], len(st.as.Requests())-before)
-					failed[i] += o.failed + o.unauthorized
-				}
+			round := func(i int) {
+				st := stages[i]
+				st.slow(s.endpoint)
+				before, accepted := len(st.as.Requests()), st.api.Accepted()
+				o := st.burst(clients[i][len(p99[i])], n)
+				require.GreaterOrEqual(t, st.api.Accepted()-accepted, o.good(), "a good answer without a good token")
+				time.Sleep(s.endpoint + 20*time.Millisecond) // a renewal in the background ends
+				p99[i], slowest[i] = append(p99[i], o.at(0.99)), append(slowest[i], o.at(1))
+				requests[i] = append(requests[i], len(st.as.Requests())-before)
+				failed[i] += o.failed + o.unauthorized
 			}
+			inTurns(len(entrants), s.bursts, enough, round)
+			inTurns(duellists, s.duels, enoughMore, round)
 			require.Zero(t, failed[1], "requests of Evergrant failed")
 			when := map[bool]string{false: "at expiry", true: "while due"}[due]
 			rows := table{head: []string{fmt.Sprintf("%d goroutines, %s", n, when), "p99", "slowest", "token requests a round", "requests failed of all"}}
 			for i, c := range entrants {
-				rows.add(c.name, span(p99[i]), span(slowest[i]), span(requests[i]), fmt.Sprintf("%d of %d", failed[i], n*rounds))
+				rows.add(c.name, span(p99[i]), span(slowest[i]), span(requests[i]), fmt.Sprintf("%d of %d", failed[i], n*len(p99[i])))
 			}
 			done.tables = append(done.tables, rows)
 			if n == s.crowds[len(s.crowds)-1] && !due {
 				done.tables = append(done.tables, spent(t, rows.head[0]+", Evergrant", func() error { return stages[1].again(t, s, n) })...)
 			}
 			_, _, mostRequests := measure.Middle(requests[1])
-			beyond := make([]float64, rounds)
+			beyond := make([]float64, len(p99[1]))
 			for r := range beyond {
 				limit := 1.05 * float64(p99[0][r]+s.endpoint)
 				if due {

@@ -21,6 +21,7 @@ type size struct {
 
 	crowds   []int         // goroutines that ask at once
 	bursts   int           // rounds of a crowd, if there is time for so many
+	duels    int           // further rounds of plain and Evergrant alone, likewise
 	endpoint time.Duration // that a token request takes when a crowd waits for it
 
 	slices int           // of the steady load
@@ -38,14 +39,14 @@ type size struct {
 var (
 	small = size{
 		rounds: 1, turn: time.Millisecond, connections: 8,
-		crowds: []int{50}, bursts: 1, endpoint: 50 * time.Millisecond,
+		crowds: []int{50}, bursts: 1, duels: 1, endpoint: 50 * time.Millisecond,
 		slices: 1, slice: 100 * time.Millisecond, rate: 100,
 		workers: 5, revoked: 500 * time.Millisecond,
 		sessions: []int{1000}, starts: 1, ages: 1,
 	}
 	full = size{
 		rounds: 15, turn: 100 * time.Millisecond, connections: 256,
-		crowds: []int{1000, 10_000}, bursts: 7, endpoint: 100 * time.Millisecond,
+		crowds: []int{1000, 10_000}, bursts: 7, duels: 28, endpoint: 100 * time.Millisecond,
 		slices: 5, slice: 4 * time.Second, rate: 500,
 		workers: 50, revoked: 600 * time.Millisecond,
 		sessions: []int{100_000, 1_000_000}, starts: 25, ages: 7,

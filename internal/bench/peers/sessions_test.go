@@ -52,7 +52,7 @@ type crowd struct {
 	made, found     time.Duration // each
 	bare, used, fit int           // bytes each: unused, with a token, with http.Client and transport too
 	goroutines      int           // more than before
-	profile         []table       // of finding one
+	profile         []table       // of finding one, and of what they take up
 }
 
 func sessions(t *testing.T, s size) section {
@@ -146,7 +146,29 @@ func gather(t *testing.T, n int) (c crowd) {
 	c.goroutines = runtime.NumGoroutine() - goroutines
 	runtime.KeepAlive(held)
 	runtime.KeepAlive(clients)
+	c.profile = append(c.profile, kept(t, keys[:some])...)
 	return c
+}
+
+// kept is, for the page alone, which functions have allocated what sessions take up.
+func kept(t *testing.T, keys []string) []table {
+	if output == "" {
+		return nil
+	}
+	one := newClient(t)
+	rows, err := measure.Memory(len(keys), func() any {
+		clients := make([]*http.Client, len(keys))
+		for i, key := range keys {
+			s := one.Session(key)
+			if _, err := s.Token(t.Context()); err != nil {
+				t.Error(err)
+			}
+			clients[i] = s.Wrap(&http.Client{Transport: stub{true}})
+		}
+		return clients
+	})
+	require.NoError(t, err)
+	return []table{{head: []string{fmt.Sprintf("what %d sessions take up, with http.Client, transport and a token", len(keys)), "bytes each"}, rows: rows}}
 }
 
 // serveInTurns serves some of the accounts, of which one in a hundred is active at a time. It returns the megabytes in use
