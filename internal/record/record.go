@@ -164,25 +164,30 @@ func (r *Record) WithLease(l Lease) *Record {
 	return c
 }
 
+// errNoGrant says that what is stored is JSON, and something else.
+var errNoGrant = errors.New("the stored value is not a grant; delete it or use another key")
+
 // Decode reads what Encode wrote. Its errors never show the content.
 func Decode(data []byte) (*Record, error) {
+	r := new(Record)
+	err := r.UnmarshalJSON(data)
+	switch {
+	case err == nil:
+		return r, nil
+	case err == errNoGrant:
+		return nil, err
+	case err == ErrNewer || isNewer(data):
+		return nil, ErrNewer
+	}
+	return nil, damaged(err)
+}
+
+// isNewer reports whether data, which does not fit this format, is of a later one.
+func isNewer(data []byte) bool {
 	var head struct {
 		Format int `json:"evergrant"`
 	}
-	if err := json.Unmarshal(data, &head); err != nil {
-		return nil, damaged(err)
-	}
-	if head.Format > format {
-		return nil, ErrNewer
-	}
-	r := new(Record)
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, damaged(err)
-	}
-	if head.Format < 1 || r.Grant == "" {
-		return nil, errors.New("the stored value is not a grant; delete it or use another key")
-	}
-	return r, nil
+	return json.Unmarshal(data, &head) == nil && head.Format > format
 }
 
 // damaged describes a decoding error by its place alone: its own text may quote the content.

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // unknown holds the members of a JSON object that this version does not know.
@@ -34,7 +36,13 @@ func (r *Record) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (r *Record) UnmarshalJSON(data []byte) (err error) {
-	r.unknown, err = split(data, &versioned{recordFields: (*recordFields)(r)})
+	v := versioned{recordFields: (*recordFields)(r)}
+	if r.unknown, err = split(data, &v); err == nil && v.Format > format {
+		return ErrNewer
+	}
+	if err == nil && (v.Format < 1 || r.Grant == "") {
+		return errNoGrant
+	}
 	return err
 }
 
@@ -93,14 +101,30 @@ func split(data []byte, fields any) (unknown, error) {
 	if err := json.Unmarshal(data, &rest); err != nil {
 		return nil, err
 	}
-	for _, field := range reflect.VisibleFields(reflect.TypeOf(fields).Elem()) {
-		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		maps.DeleteFunc(rest, func(member string, _ json.RawMessage) bool { return strings.EqualFold(member, name) })
-	}
+	known := namesOf(reflect.TypeOf(fields).Elem())
+	maps.DeleteFunc(rest, func(member string, _ json.RawMessage) bool {
+		return slices.Contains(known, member) || slices.ContainsFunc(known, func(name string) bool { return strings.EqualFold(member, name) })
+	})
 	if len(rest) == 0 {
 		return nil, nil
 	}
 	return rest, nil
+}
+
+var names sync.Map // of members, by the struct's reflect.Type: a slice
+
+// namesOf lists the members that a struct has fields for. It is asked at every load.
+func namesOf(fields reflect.Type) []string {
+	if known, ok := names.Load(fields); ok {
+		return known.([]string)
+	}
+	var known []string
+	for _, field := range reflect.VisibleFields(fields) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		known = append(known, name)
+	}
+	names.Store(fields, known)
+	return known
 }
 
 // join encodes fields, a struct, together with the members it does not know.
