@@ -203,7 +203,7 @@ func serverRequest(req *http.Request, body io.ReadCloser) *http.Request {
 // request says breaks the exchange, as it does on a real connection.
 func (x *exchange) upload(trace *httptrace.ClientTrace) {
 	defer x.body.Close()
-	n, err := io.Copy(x.up, x.body)
+	n, err := io.CopyBuffer(x.up, x.body, make([]byte, min(max(x.seen.ContentLength, 512), 32<<10))) // most bodies are small
 	failed := x.body.failure()
 	if want := x.seen.ContentLength; failed == nil && err == nil && want > 0 && n != want {
 		failed = fmt.Errorf("clienttest: the request says ContentLength %d, its body has %d bytes", want, n)
