@@ -58,7 +58,8 @@ var localOptions = []string{"nolock", "local_lock=all", "local_lock=flock", "loc
 
 // FUSE keeps the locks of a file system that has none of its own within the machine. These reach others.
 var remote = []string{"sshfs", "rclone", "s3fs", "gcsfuse", "goofys", "geesefs", "mountpoint-s3", "blobfuse", "blobfuse2",
-	"davfs", "curlftpfs", "smbnetfs", "afpfs", "gvfsd-fuse", "google-drive-ocamlfuse", "onedriver", "vmhgfs-fuse", "prl_fsd"}
+	"davfs", "curlftpfs", "smbnetfs", "afpfs", "gvfsd-fuse", "google-drive-ocamlfuse", "onedriver", "vmhgfs-fuse", "prl_fsd",
+	"grpcfuse", "osxfs"}
 
 // reason says what is wrong with the locks on m, "" if nothing is known to be.
 func (m mount) reason() string {
@@ -70,7 +71,7 @@ func (m mount) reason() string {
 	kind, driver, _ := strings.Cut(m.kind, ".")
 	switch kind {
 	case "cifs", "smb3", "smbfs": // locks that are mandatory or local, modes that mean nothing, no atomic replacement
-	case "vboxsf", "prl_fs", "vmhgfs":
+	case "vboxsf", "prl_fs", "vmhgfs", "fakeowner", "drvfs": // the host's: the last two Docker Desktop's and WSL 1's
 	case "9p", "virtiofs":
 		if m.point == "/" { // that of a sandbox or a small virtual machine, which nobody else uses
 			return ""
