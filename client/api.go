@@ -11,6 +11,7 @@ import (
 
 	"github.com/evergrant/evergrant/client/provider"
 	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/origin"
 	"github.com/evergrant/evergrant/transport"
 )
 
@@ -25,7 +26,7 @@ type api struct {
 func newAPI(p *provider.API, clientID string) api {
 	a := api{hosts: slices.Clone(p.Hosts), header: p.Header}
 	for i, host := range a.hosts {
-		a.hosts[i] = strings.ToLower(strings.TrimSuffix(host, ":443"))
+		a.hosts[i] = origin.Lower(strings.TrimSuffix(host, ":443"))
 	}
 	for name, value := range p.Fields {
 		if a.fields == nil {
@@ -47,8 +48,8 @@ func (a api) wrong() string {
 	}
 	for _, host := range a.hosts {
 		u, err := url.Parse("https://" + strings.TrimPrefix(host, "*."))
-		if err != nil || u.Host == "" || u.Host != strings.TrimPrefix(host, "*.") || strings.ContainsAny(u.Host, "*@") {
-			return `has Hosts that are none; write them as "api.example.com" or "*.example.com"`
+		if err != nil || u.Host == "" || u.Host != strings.TrimPrefix(host, "*.") || strings.ContainsAny(u.Host, "*@") || !origin.IsASCII(u.Host) {
+			return `has Hosts that are none; write them as "api.example.com" or "*.example.com", what is not ASCII in punycode`
 		}
 	}
 	return ""
@@ -81,9 +82,13 @@ func (w *within) RoundTrip(req *http.Request) (*http.Response, error) {
 	return w.Base.RoundTrip(req)
 }
 
-// isHost reports whether u is at a host, or at one whose name ends as the pattern does after its "*".
+// isHost reports whether u is at a host, or at one whose name ends as the pattern does after its "*". A host beyond ASCII is
+// none of them: where it leads is known only once it is spelt in punycode.
 func isHost(u *url.URL, pattern string) bool {
-	host := strings.ToLower(strings.TrimSuffix(u.Host, ":443"))
+	host := origin.Lower(strings.TrimSuffix(u.Host, ":443"))
+	if !origin.IsASCII(host) {
+		return false
+	}
 	if suffix, ok := strings.CutPrefix(pattern, "*"); ok {
 		return len(host) > len(suffix) && strings.HasSuffix(host, suffix)
 	}

@@ -425,16 +425,21 @@ func TestProfileOfAPIs(t *testing.T) {
 	}
 	sent := http.Header{"X-Access-Token": {"AT1"}, "Client-Id": {"app"}, "Api-Version": {"1"}}
 	for address, want := range map[string]http.Header{
-		"https://api.example/":          sent,
-		"https://API.example:443/":      sent,
-		"https://eu.1.files.example/":   sent,
-		"https://dev.example:8443/":     sent,
-		"https://dev.example/":          {},
-		"https://files.example/":        {},
-		"https://evilfiles.example/":    {},
-		"https://api.example.evil.org/": {},
-		"https://api.example:8443/":     {},
-		"http://api.example/":           {},
+		"https://api.example/":            sent,
+		"https://API.example:443/":        sent,
+		"https://eu.1.files.example/":     sent,
+		"https://dev.example:8443/":       sent,
+		"https://dev.example/":            {},
+		"https://files.example/":          {},
+		"https://evilfiles.example/":      {},
+		"https://api.example.evil.org/":   {},
+		"https://api.example:8443/":       {},
+		"http://api.example/":             {},
+		"https://ap%C4%B0.example/":       {}, // lowers to api under Unicode
+		"https://ap\u0130.example/":       {},
+		"https://ap\u0131.example/":       {},
+		"https://eu.f\u0130les.example/":  {},
+		"https://e\uff0fu.files.example/": {}, // where it leads is for punycode to say
 	} {
 		require.Equal(t, want, reach(t, client.Config{}, address), address)
 	}
@@ -604,6 +609,7 @@ func TestVariablesOfAProfile(t *testing.T) {
 		"a unit that is none":              {Endpoint: oauth2.Endpoint{TokenURL: oddToken}, Answer: profiles.Answer{LifetimeUnit: "days"}},
 		"an address without TLS":           {Endpoint: oauth2.Endpoint{TokenURL: oddToken}, RefreshURL: "http://as.example/refresh"},
 		"a host with a path":               {Endpoint: oauth2.Endpoint{TokenURL: oddToken}, API: profiles.API{Hosts: []string{"api.example/v1"}}},
+		"a host beyond ASCII":              {Endpoint: oauth2.Endpoint{TokenURL: oddToken}, API: profiles.API{Hosts: []string{"*.b\u00fccher.example"}}},
 		"any host":                         {Endpoint: oauth2.Endpoint{TokenURL: oddToken}, API: profiles.API{Hosts: []string{"*"}}},
 		"a header without a token":         {Endpoint: oauth2.Endpoint{TokenURL: oddToken}, API: profiles.API{Header: "X-Token"}},
 	} {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/origin"
 	"github.com/evergrant/evergrant/internal/secret"
 	"github.com/evergrant/evergrant/transport"
 )
@@ -229,5 +230,5 @@ func canonical(address string) string {
 	if path == "/" {
 		path = ""
 	}
-	return strings.ToLower(address[:start]) + path
+	return origin.Lower(address[:start]) + path
 }

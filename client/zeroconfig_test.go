@@ -241,6 +241,19 @@ func TestResourceIsSpeltAsServersDo(t *testing.T) {
 	}
 }
 
+// Capitals are those of ASCII: Unicode lowers this one to a plain i, which is another host.
+func TestResourceThatLooksLikeAnotherStaysItself(t *testing.T) {
+	u := newUnknown(t)
+	config := u.config()
+	config.Resource = "https://MC\u0130.test/tools"
+	_, err := u.client(config).Session("").Start(t.Context(), client.AuthCode{})
+	require.Error(t, err)
+	require.NotEmpty(t, u.seen)
+	for _, asked := range u.seen {
+		require.Equal(t, "mc\u0130.test", asked.URL.Host)
+	}
+}
+
 // Shows MCP25-DISC-3, MCP25-SCOPE-1, MCP26-RT-1, R9728-7.2-1.
 func TestScopesThatAreAskedFor(t *testing.T) {
 	for _, tt := range []struct {

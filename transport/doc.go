@@ -40,7 +40,8 @@
 //
 // A token whose TokenType is DPoP goes as "Authorization: DPoP …", with a proof that its Source makes as a [Prover]; it
 // never goes as a Bearer token, nor in plain text beyond this machine. Every send has a proof of its own, and so has
-// every request along a redirect within the origin; a proof of the caller's own is replaced. (What net/http itself
+// every request along a redirect within the origin; a proof of the caller's own is replaced. It names the host as that goes
+// over the wire: a request to one beyond ASCII is not sent, unless written in punycode. (What net/http itself
 // repeats when a kept connection turns out to be dead is the same proof again.) The nonces that servers
 // give, with whatever answer, are kept by origin for the proofs to come (RFC 9449 §8.2).
 //

@@ -19,6 +19,9 @@ func (t *Transport) prove(sent *http.Request, token *oauth2.Token, nonce string)
 	if to, _ := origin.Of(sent.URL); !to.IsPrivate() {
 		return fmt.Errorf("%w: it is bound to a key (DPoP) and goes over TLS only (RFC 9449 §2); ask for https", ErrToken)
 	}
+	if !origin.IsASCII(sent.URL.Host) || !origin.IsASCII(sent.Host) {
+		return fmt.Errorf("%w: it is bound to a key (DPoP), and a proof names the host as it goes over the wire; write it in punycode (xn--…)", ErrToken)
+	}
 	target := dpop.Target(sent.URL, sent.Host)
 	if nonce == "" {
 		nonce = t.servers.Nonce(target)

@@ -130,6 +130,29 @@ func TestR9449_2_1(t *testing.T) {
 	}
 }
 
+// A proof names the host as the server knows itself, which is as net/http spells it on the way.
+func TestProofsAreForHostsInASCII(t *testing.T) {
+	for name, change := range map[string]func(*http.Request){
+		"the address": func(r *http.Request) { r.URL.Host = "ap\u0130.example.com" },
+		"the name":    func(r *http.Request) { r.Host = "ap\u0130.example.com" },
+		"both":        func(r *http.Request) { r.URL.Host, r.Host = "b\u00fccher.example", "b\u00fccher.example" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &base{answers: []*http.Response{say(200, "", "n-evil"), answer(200, "")}}
+			tr := &transport.Transport{Source: newBound(), Base: b}
+			req := get(t, "https://api.example.com/")
+			change(req)
+			_, err := tr.RoundTrip(req)
+			require.ErrorIs(t, err, transport.ErrToken)
+			require.ErrorContains(t, err, "punycode")
+			require.Empty(t, b.sent)
+			_, err = tr.RoundTrip(get(t, "https://api.example.com/"))
+			require.NoError(t, err)
+			require.Equal(t, []string{"1 token-1 GET https://api.example.com/ "}, b.proofs(), "no nonce of another host")
+		})
+	}
+}
+
 func TestR9449_4_1_1(t *testing.T) {
 	for name, header := range map[string]http.Header{
 		"one":               {"Dpop": {"mine"}},

@@ -27,7 +27,7 @@ var (
 
 	// ErrToken is wrapped by the error of a request that was not sent because its Source gave a
 	// token that cannot be: none, one of a type other than Bearer and DPoP, one of type DPoP where the
-	// Source is no Prover or the request would go in plain text, or one that is no RFC 6750 §2.1
+	// Source is no Prover, or the request would go in plain text or to a host beyond ASCII, or one that is no RFC 6750 §2.1
 	// token because it holds spaces, control characters or anything beyond ASCII.
 	ErrToken = errors.New("transport: the token cannot be sent")
 )

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/evergrant/evergrant/internal/origin"
 )
 
 // Provider is the profile of an authorization server. Treat the ones of this package as constants: change a copy. It holds no
@@ -251,7 +253,7 @@ func For(issuer, tokenURL string) *Provider {
 
 // fits reports whether host is pattern or, with "*." before it, ends in it after a dot.
 func fits(host, pattern string) bool {
-	host = strings.ToLower(host)
+	host = origin.Lower(host)
 	suffix, any := strings.CutPrefix(pattern, "*")
 	if any {
 		return len(host) > len(suffix) && strings.HasSuffix(host, suffix)

@@ -29,6 +29,7 @@ func TestForFindsByIssuerAndHost(t *testing.T) {
 		{name: "another port", tokenURL: "https://slack.com:8443/api/oauth.v2.access"},
 		{name: "a host with more before it", tokenURL: "https://evilslack.com/api/oauth.v2.access"},
 		{name: "a host with more behind it", tokenURL: "https://slack.com.example/api/oauth.v2.access"},
+		{name: "a host that lowers to it under Unicode", tokenURL: "https://g\u0130thub.com/login/oauth/access_token"},
 		{name: "a host as user", tokenURL: "https://slack.com@evil.example/"},
 		{name: "a host below it", tokenURL: "https://api.slack.com/"},
 		{name: "nothing"},

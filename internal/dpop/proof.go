@@ -20,6 +20,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/evergrant/evergrant/internal/origin"
 )
 
 // Claims are what a proof says of its request (RFC 9449 §4.2).
@@ -55,14 +57,16 @@ func (k *Key) Proof(c Claims) (string, error) {
 	return k.key.Compact(k.header, payload, k.algorithm)
 }
 
-// Target is the htu of a request to u: without user, query and fragment, and in the normal form of RFC 3986 §6.2.2 and
-// §6.2.3, for servers that compare text. host, if not empty, is the request's own, which the server takes for its name.
+// Target is the htu of a request to u: without user, query and fragment, for servers that compare text. Of the normal forms
+// of RFC 3986 it has scheme and host in lower case (§6.2.2.1), no port that goes without saying and "/" for no path
+// (§6.2.3); dot segments, percent-encodings and a host beyond ASCII stay as they are. host, if not empty, is the request's
+// own, which the server takes for its name.
 func Target(u *url.URL, host string) string {
 	scheme := strings.ToLower(u.Scheme)
 	if host == "" {
 		host = u.Host
 	}
-	host = strings.ToLower(host)
+	host = origin.Lower(host)
 	switch scheme {
 	case "https":
 		host = strings.TrimSuffix(host, ":443")

@@ -167,6 +167,7 @@ func TestTarget(t *testing.T) {
 		{name: "no path", address: "https://h", want: "https://h/"},
 		{name: "an encoded path", address: "https://h/a%2Fb/%C3%BC", want: "https://h/a%2Fb/%C3%BC"},
 		{name: "IPv6", address: "https://[::1]:443/a", want: "https://[::1]/a"},
+		{name: "a host that lowers to another under Unicode", address: "https://AP%C4%B0.example.com/a", want: "https://ap\u0130.example.com/a"},
 		{name: "a name of the program's own", address: "https://10.0.0.7/a", host: "Api.example.com", want: "https://api.example.com/a"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // Origin is a scheme, a host and a port. Origins are equal if they are the same place.
@@ -16,7 +17,7 @@ func Of(u *url.URL) (o Origin, ok bool) {
 	if u == nil || u.Opaque != "" {
 		return Origin{}, false
 	}
-	o = Origin{strings.ToLower(u.Scheme), lowerASCII(u.Hostname()), u.Port()}
+	o = Origin{strings.ToLower(u.Scheme), Lower(u.Hostname()), u.Port()}
 	switch {
 	case o.scheme == "https" && o.port == "":
 		o.port = "443"
@@ -49,13 +50,19 @@ func (o Origin) IsLoopback() bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// lowerASCII lowers the ASCII letters of a host only: Unicode would lower the Turkish İ to a plain i,
-// and so take one host for another.
-func lowerASCII(host string) string {
+// Lower lowers the ASCII letters of a host only: Unicode would lower the Turkish İ to a plain i, and so take one host
+// for another.
+func Lower(host string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
 			return r + 'a' - 'A'
 		}
 		return r
 	}, host)
+}
+
+// IsASCII reports whether a host is spelt as it goes over the wire. net/http spells another one in punycode (RFC 5891 §4.4)
+// when it sends, so that what is compared with its text before, or said of it, may be another host.
+func IsASCII(host string) bool {
+	return !strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII })
 }
