@@ -51,10 +51,10 @@ type idRules struct {
 }
 
 // checkLogin checks the id token that a login has brought. One that was asked for has to be there, unless the server has
-// granted less. Keys that cannot be had at the moment are waited for, for a while: the person is there now.
+// granted less; that a server names openid among the scopes unasked, as Entra ID does, promises none. Keys that cannot be had at the moment are waited for, for a while: the person is there now.
 func (c *Client) checkLogin(ctx context.Context, fresh *record.Record, got *loggedIn) (idClaims, error) {
 	if fresh.IDToken == "" {
-		if slices.Contains(fresh.Scopes, "openid") {
+		if slices.Contains(got.scopes, "openid") && slices.Contains(fresh.Scopes, "openid") {
 			return idClaims{}, fmt.Errorf("%w: the server has sent none, although the scope openid was granted; remove openid from Config.Scopes if the server is no OpenID provider", ErrIDToken)
 		}
 		return idClaims{}, nil
