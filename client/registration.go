@@ -168,8 +168,7 @@ func (c *Client) unregister(ctx context.Context, who *record.Client) {
 // (OAuth Client ID Metadata Document): serve it there, under 200 and as application/json. It names Config.RedirectURL,
 // what Registration says, and the public part of Config.ClientKey, if there is one: change it when these change.
 func (c *Client) MetadataDocument() ([]byte, error) {
-	redirectURL := cmp.Or(c.config.RedirectURL, "http://127.0.0.1/callback")
-	p := c.program("authorization_code", strings.Replace(redirectURL, ":0/", "/", 1)) // any port (RFC 8252 §7.3)
+	p := c.program("authorization_code", anyPort(cmp.Or(c.config.RedirectURL, "http://127.0.0.1/callback")))
 	if c.key != nil {
 		public, err := c.key.Public()
 		if err != nil {
@@ -182,6 +181,17 @@ func (c *Client) MetadataDocument() ([]byte, error) {
 		return nil, &ConfigError{"Config.ClientID", "is of no document: " + err.Error()}
 	}
 	return document, nil
+}
+
+// anyPort is redirectURL without its port 0, which stands for an ephemeral one: servers take any port of a loopback address
+// then (RFC 8252 §7.3).
+func anyPort(redirectURL string) string {
+	u, err := url.Parse(redirectURL)
+	if err != nil || u.Port() != "0" {
+		return redirectURL
+	}
+	u.Host = strings.TrimSuffix(u.Host, ":0")
+	return u.String()
 }
 
 // isDocument reports whether ClientID is the address of a document that describes the client.

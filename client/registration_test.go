@@ -336,9 +336,15 @@ func TestDocumentThatDescribesTheClient(t *testing.T) {
 	require.NoError(t, u.login(u.client(config).Session("")))
 	require.Equal(t, id, u.asked.Get("client_id"))
 
-	native := config
-	native.RedirectURL = "" // any port
-	require.Equal(t, []any{"http://127.0.0.1/callback"}, read(native)["redirect_uris"])
+	for redirectURL, want := range map[string]string{ // any port
+		"": "http://127.0.0.1/callback", "http://127.0.0.1:0": "http://127.0.0.1", "http://localhost:0": "http://localhost",
+		"http://[::1]:0/cb?at=:0/": "http://[::1]/cb?at=:0/", "http://127.0.0.1:8080/cb": "http://127.0.0.1:8080/cb",
+		"https://app.test/cb:0/": "https://app.test/cb:0/",
+	} {
+		native := config
+		native.RedirectURL = redirectURL
+		require.Equal(t, []any{want}, read(native)["redirect_uris"])
+	}
 
 	t.Run("with a key it authenticates by that, whatever the server offers", func(t *testing.T) {
 		keyed := config
