@@ -46,7 +46,7 @@ type den struct {
 }
 
 // overheard is a request as it came.
-type overheard struct{ place, method, path, all string }
+type overheard struct{ place, method, path, all, proof string }
 
 // victim is one request to the hostile path.
 type victim struct {
@@ -111,7 +111,7 @@ func (d *den) serve(conn net.Conn, place string) {
 			n++
 		}
 	}
-	d.heard = append(d.heard, overheard{place, req.Method, req.URL.Path, req.URL.String() + "\n" + header.String() + string(body)})
+	d.heard = append(d.heard, overheard{place, req.Method, req.URL.Path, req.URL.String() + "\n" + header.String() + string(body), req.Header.Get("DPoP")})
 	d.mu.Unlock()
 	status, kind, good := d.good(req, n)
 	if req.URL.Path == d.path {
@@ -160,8 +160,12 @@ func (d *den) good(req *http.Request, n int) (status int, kind, body string) {
 		if req.Form.Get("grant_type") == "refresh_token" {
 			delete(claims, "nonce")
 		}
+		kind := "Bearer"
+		if req.Header.Get("DPoP") != "" {
+			kind = "DPoP"
+		}
 		body = object(map[string]any{
-			"access_token": fmt.Sprintf("SECRET-AT%d", n), "token_type": "Bearer", "expires_in": 3600,
+			"access_token": fmt.Sprintf("SECRET-AT%d", n), "token_type": kind, "expires_in": 3600,
 			"refresh_token": fmt.Sprintf("SECRET-RT%d", n), "id_token": p.sign(claims), "scope": "openid",
 		})
 	case "/jwks":
@@ -200,6 +204,12 @@ func (v *victim) text(s string) bool {
 func (v *victim) body(s string, headers ...string) {
 	v.head("200 OK", append(headers, fmt.Sprintf("Content-Length: %d", len(s)))...)
 	v.text(s)
+}
+
+// echo is what was sent, on one line.
+func (v *victim) echo() string {
+	h := v.request.Header
+	return h.Get("Authorization") + "|" + h.Get("DPoP") + "|" + v.request.Form.Encode()
 }
 
 // endless repeats s until nobody reads on.
@@ -310,6 +320,13 @@ var hostilities = map[string]struct {
 		v.head("400 No")
 		v.text(fmt.Sprintf(`{"error":"invalid_request","error_description":%q}`, v.request.Form.Encode()+v.request.Header.Get("Authorization")))
 	}},
+	"an echo in a redirect": {false, func(v *victim) { v.head("302 Found", "Location: /%zz"+v.echo()+block[:5000]) }},
+	"an echo for a status":  {false, func(v *victim) { v.text(v.echo() + block[:5000] + "\r\n\r\n") }},
+	"an echo for a header":  {false, func(v *victim) { v.head("200 OK", v.echo()+block[:5000]) }},
+	"an echo for a trailer": {true, func(v *victim) {
+		v.head("200 OK", "Transfer-Encoding: chunked", "Trailer: X")
+		v.text(fmt.Sprintf("%x\r\n%s\r\n0\r\n%s\r\n\r\n", len(v.good), v.good, v.echo()))
+	}},
 	"cookies": {true, func(v *victim) { v.body(v.good, slices.Repeat([]string{"Set-Cookie: id=1; Path=/"}, 100)...) }},
 }
 
@@ -333,6 +350,7 @@ var fronts = map[string]struct {
 	"revocation":    {"revocation_endpoint", "/revoke", true, false, flight, nil, (*ordeal).logout},
 	"keys":          {"jwks_uri", "/jwks", false, false, flight, nil, (*ordeal).login},
 	"UserInfo":      {"userinfo_endpoint", "/me", false, false, flight, nil, (*ordeal).userInfo},
+	"with a proof":  {"userinfo_endpoint", "/me", false, false, flight, func(c *client.Config) { c.DPoP = &client.DPoP{} }, (*ordeal).userInfo},
 	"introspection": {"introspection_endpoint", "/introspect", false, false, flight, nil, (*ordeal).introspect},
 	"resource":      {"", "/mcp", false, true, flight, resource, (*ordeal).login},
 	"of a resource": {"", "/.well-known/oauth-protected-resource/mcp", false, false, flight, resource, (*ordeal).login},
@@ -483,10 +501,35 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
+// A program's own limit ends the request as http.Client would.
+func TestUserInfoKeepsToTheTimeout(t *testing.T) {
+	for _, how := range []string{"silence", "a slow body"} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDen(t)
+			defer d.close()
+			c, err := client.New(client.Config{
+				Issuer: lair, ClientID: "app", Scopes: []string{"openid"}, RedirectURL: "https://app.test/callback",
+				AuthServerClient: &http.Client{Transport: d.transport(), Timeout: 7 * time.Second},
+			})
+			require.NoError(t, err)
+			x := &ordeal{t, d, c.Session("alice")}
+			x.peace(x.login)
+			d.path, d.answers = "/me", hostilities[how].answer
+			began := time.Now()
+			require.ErrorIs(t, x.alice.UserInfo(t.Context(), new(any)), context.DeadlineExceeded)
+			require.Equal(t, 7*time.Second, time.Since(began))
+			require.NoError(t, c.Close(t.Context()))
+		})
+	}
+}
+
 // judge looks at what came.
 func (d *den) judge(t *testing.T, err error) {
 	t.Helper()
-	if err != nil {
+	if _, ours := errors.AsType[*client.Error](err); ours || err != nil && d.path != "/api" { // whose errors are net/http's
+		for _, h := range d.heard {
+			require.True(t, h.proof == "" || !strings.Contains(err.Error(), h.proof))
+		}
 		require.NotContains(t, err.Error(), "SECRET")
 		require.Less(t, len(err.Error()), 4000)
 		for e := err; e != nil; e = errors.Unwrap(e) {

@@ -80,16 +80,21 @@ func (s *Session) askUserInfo(ctx context.Context, endpoint string) ([]byte, str
 	if err != nil {
 		return nil, "", err
 	}
-	hc := *s.client.http // follows no redirect
-	hc.Transport = &transport.Transport{
-		Source: s.view(""), Base: hc.Transport, Origins: []string{u.Scheme + "://" + u.Host}, Rejected: isBareForbidden,
+	hc := s.client.http
+	if limit := hc.Timeout; limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	asking := &transport.Transport{
+		Source: s.view(""), Base: authserver.Scrubbed(hc.Transport), Origins: []string{u.Scheme + "://" + u.Host}, Rejected: isBareForbidden,
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
 	if err != nil {
 		return nil, "", err
 	}
 	req.Header.Set("Accept", "application/json, application/jwt")
-	resp, err := hc.Do(req)
+	resp, err := asking.RoundTrip(req) // not http.Client.Do, which reads a redirect's Location before it asks whether to follow
 	if err != nil {
 		return nil, "", err
 	}

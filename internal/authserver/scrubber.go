@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,6 +22,8 @@ type scrubber struct{ replacer *strings.Replacer }
 var harmless = []string{
 	"grant_type", "client_id", "redirect_uri", "scope", "token_type_hint", "resource", "audience",
 	"client_assertion_type", "subject_token_type", "actor_token_type", "requested_token_type",
+	"response_type", "response_mode", "code_challenge_method", "prompt", "max_age", "acr_values", "display", "ui_locales",
+	"access_type", "token_access_type", "include_granted_scopes", "duration", "owner", "expiring", "expires_in", // of single servers
 }
 
 // newScrubber makes a scrubber for the values in form and for secrets, as they are and as they may
@@ -100,3 +104,35 @@ func (e *shownError) Is(target error) bool { return errors.Is(*e.err, target) }
 
 // As implements the interface that errors.As looks for.
 func (e *shownError) As(target any) bool { return errors.As(*e.err, target) }
+
+// Scrubbed is base, which sends requests whose Authorization and DPoP headers are secrets. A server can put them into a malformed
+// answer, which net/http quotes; its errors, and those of the answers' bodies, are made fit to be shown.
+func Scrubbed(base http.RoundTripper) http.RoundTripper { return scrubbed{base} }
+
+type scrubbed struct{ base http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (s scrubbed) RoundTrip(req *http.Request) (*http.Response, error) {
+	_, credential, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	hide := newScrubber(nil, credential, req.Header.Get("DPoP"))
+	resp, err := s.base.RoundTrip(req)
+	if err != nil {
+		return nil, hide.error(err)
+	}
+	resp.Body = &scrubbedBody{resp.Body, hide}
+	return resp, nil
+}
+
+type scrubbedBody struct {
+	io.ReadCloser
+	hide scrubber
+}
+
+// Read implements io.Reader.
+func (b *scrubbedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = b.hide.error(err) // of a trailer, say
+	}
+	return n, err
+}
