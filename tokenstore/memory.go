@@ -11,11 +11,11 @@ import (
 )
 
 // Memory is a Store in memory: for tests, and for programs whose grants may end with the process. It
-// is a Lister and a Waiter.
+// is a Lister and a Waiter. The zero Memory is empty and ready. It is safe for concurrent use.
 type Memory struct {
 	mu     sync.Mutex
-	values map[string]*memoryValue // guarded by mu, as is what they hold
-	waits  map[string]*memoryWait  // for a change of a key; guarded by mu
+	values map[string]*memoryValue // nil until the first Swap; guarded by mu, as is what they hold
+	waits  map[string]*memoryWait  // for a change of a key, nil until the first one; guarded by mu
 	last   uint64                  // number of the last version; guarded by mu
 }
 
@@ -32,9 +32,7 @@ type memoryWait struct {
 }
 
 // NewMemory makes an empty Memory.
-func NewMemory() *Memory {
-	return &Memory{values: make(map[string]*memoryValue), waits: make(map[string]*memoryWait)}
-}
+func NewMemory() *Memory { return new(Memory) }
 
 // Load implements Store.
 func (m *Memory) Load(ctx context.Context, key string) ([]byte, Version, error) {
@@ -70,6 +68,9 @@ func (m *Memory) Swap(ctx context.Context, key string, old Version, value []byte
 		return "", nil
 	}
 	if v == nil {
+		if m.values == nil {
+			m.values = make(map[string]*memoryValue)
+		}
 		v = &memoryValue{}
 		m.values[key] = v
 	}
@@ -118,6 +119,9 @@ func (m *Memory) Wait(ctx context.Context, key string, not Version) error {
 	}
 	w := m.waits[key]
 	if w == nil {
+		if m.waits == nil {
+			m.waits = make(map[string]*memoryWait)
+		}
 		w = &memoryWait{changed: make(chan struct{})}
 		m.waits[key] = w
 	}

@@ -23,6 +23,26 @@ func TestMemory(t *testing.T) {
 	storetest.Run(t, func(testing.TB) tokenstore.Store { return tokenstore.NewMemory() })
 }
 
+func TestZeroMemory(t *testing.T) {
+	t.Run("Swap", func(t *testing.T) {
+		var m tokenstore.Memory
+		_, _, err := m.Load(t.Context(), "k")
+		require.ErrorIs(t, err, tokenstore.ErrNotFound)
+		version, err := m.Swap(t.Context(), "k", "", []byte("v"))
+		require.NoError(t, err)
+		_, err = m.Swap(t.Context(), "k", version, nil)
+		require.NoError(t, err)
+	})
+	t.Run("Wait", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var m tokenstore.Memory
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			require.ErrorIs(t, m.Wait(ctx, "k", ""), context.DeadlineExceeded)
+		})
+	})
+}
+
 func TestMemoryWakesEveryWaiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := tokenstore.NewMemory()

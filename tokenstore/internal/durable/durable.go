@@ -47,14 +47,26 @@ func Write(ctx context.Context, path string, data []byte, isNew bool) (err error
 		return err
 	}
 	if isNew {
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return errors.Join(fs.ErrExist, err)
+		if err := mustBeAbsent(path); err != nil {
+			return err
 		}
 	}
 	if err := Patiently(ctx, func() error { return os.Rename(temporary, path) }); err != nil {
 		return err
 	}
 	return syncFolder(filepath.Dir(path))
+}
+
+// mustBeAbsent returns fs.ErrExist if there is a file at path, and what is in the way where that cannot be seen.
+func mustBeAbsent(path string) error {
+	_, err := os.Lstat(path)
+	switch {
+	case err == nil:
+		return fs.ErrExist
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return err
 }
 
 // Try finds out whether Write could write data beside path, and leaves nothing there.

@@ -34,6 +34,17 @@ func TestWrite(t *testing.T) {
 	requireContent(t, path, "fourth")
 }
 
+// A disk that cannot be looked at is no sign of another writer.
+func TestFileThatCannotBeSeenIsNotTakenForOneThatIsThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	require.NoError(t, durable.MustBeAbsent(path))
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.ErrorIs(t, durable.MustBeAbsent(path), fs.ErrExist)
+	err := durable.MustBeAbsent(path + "\x00")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, fs.ErrExist)
+}
+
 func TestRemove(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	require.NoError(t, durable.Write(t.Context(), path, []byte("v"), true))
