@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,6 +177,32 @@ func TestOnlySecretsAreCutOut(t *testing.T) {
 		_, err = canned(400, nil, string(body)).Token(t.Context(), endpoint, form, nil)
 		require.Equal(t, c.want, requireFailure(t, err, authserver.InvalidGrant).Description)
 	}
+}
+
+// What a parameter that is no secret says may be repeated: without it the server's words would explain nothing.
+func TestWordsAboutHarmlessParametersStay(t *testing.T) {
+	form := url.Values{
+		"response_type": {"code"}, "response_mode": {"form_post"}, "code_challenge_method": {"S256"}, "prompt": {"consent login"}, "max_age": {"300"},
+		"acr_values": {"urn:acr:2"}, "display": {"popup"}, "ui_locales": {"de"}, "access_type": {"offline"}, "token_access_type": {"legacy"},
+		"include_granted_scopes": {"true"}, "duration": {"permanent"}, "owner": {"user"}, "expiring": {"1"}, "expires_in": {"86400"},
+		"state": {"a-state"}, "nonce": {"a-nonce"}, "login_hint": {"alice@example.com"},
+	}
+	said, want := "", ""
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		value := form.Get(name)
+		if name == "state" || name == "nonce" || name == "login_hint" {
+			want += "[redacted], "
+		} else {
+			want += value + ", "
+		}
+		said += value + ", "
+	}
+	body, err := json.Marshal(map[string]string{"error": "invalid_request", "error_description": said + "end"})
+	require.NoError(t, err)
+	_, err = canned(400, nil, string(body)).Push(t.Context(), endpoint, form)
+	f, ok := errors.AsType[*authserver.Failure](err)
+	require.True(t, ok)
+	require.Equal(t, want+"end", f.Description)
 }
 
 // A secret that is a part of a code must not turn one failure into another.
