@@ -29,7 +29,7 @@ type AuthCode struct {
 	// "authorization_details" (RFC 9396) or "resource" (RFC 8707), which may have several values, as "audience" may.
 	//
 	// With the scopes openid and offline_access "prompt" is "consent", as OpenID Connect Core §11 demands for a refresh
-	// token, unless it is set here; empty: it is left out. With "none", a server that would have to ask the person
+	// token, unless it is set here or the Provider needs none; empty: it is left out. With "none", a server that would have to ask the person
 	// ends the login with ErrInteractionRequired. "response_mode" may be "query" or "form_post".
 	// What "acr_values", "max_age" and "claims" ask of the authentication is looked for in the id token: see
 	// ErrAuthentication.

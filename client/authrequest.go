@@ -132,9 +132,9 @@ func (c *Client) canAsk(m *authserver.Metadata) error {
 }
 
 // wantsConsent reports whether the person has to be asked for consent, without which an OpenID provider gives no refresh
-// token (OpenID Connect Core §11). Without an issuer it is not known to be one, and the program's word alone counts.
+// token (OpenID Connect Core §11), unless the profile knows better. Without an issuer it is not known to be one, and the program's word alone counts.
 func (c *Client) wantsConsent(scopes []string, params url.Values) bool {
-	if params.Has("prompt") || !slices.Contains(scopes, "offline_access") {
+	if params.Has("prompt") || c.profile.Authorization.RefreshWithoutConsent || !slices.Contains(scopes, "offline_access") {
 		return false
 	}
 	return c.protected != nil || c.config.Issuer != "" && slices.Contains(scopes, "openid")

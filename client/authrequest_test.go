@@ -18,6 +18,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
+	profiles "github.com/evergrant/evergrant/client/provider"
 )
 
 // newOffice is a desk with an authorization endpoint, whose address has a query of its own.
@@ -672,6 +673,26 @@ func TestOIDC_11_1(t *testing.T) {
 			_, asked := begin(t, newOffice().web(t, func(config *client.Config) {
 				config.Scopes, config.Issuer = c.scopes, c.issuer
 				config.Endpoint = oauth2.Endpoint{AuthURL: "https://as.test/authorize", TokenURL: "https://as.test/token"}
+			}), c.params)
+			require.Equal(t, c.want, asked["prompt"])
+		})
+	}
+}
+
+// A tenant of Entra ID that restricts consent locks out whoever is asked for it, and no refresh token needs it there.
+func TestRefreshWithoutConsent(t *testing.T) {
+	for name, c := range map[string]struct {
+		provider *profiles.Provider
+		params   url.Values
+		want     []string
+	}{
+		"Entra ID":               {profiles.Microsoft, nil, nil},
+		"the program's own word": {profiles.Microsoft, url.Values{"prompt": {"select_account"}}, []string{"select_account"}},
+		"a server in general":    {&profiles.Provider{}, nil, []string{"consent"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, asked := begin(t, newOffice().web(t, func(config *client.Config) {
+				config.Scopes, config.Provider = []string{"openid", "offline_access"}, c.provider
 			}), c.params)
 			require.Equal(t, c.want, asked["prompt"])
 		})

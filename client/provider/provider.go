@@ -102,6 +102,10 @@ type Authorization struct {
 	// issuer of the metadata; without that nothing can be compared.
 	Iss string
 
+	// RefreshWithoutConsent says that the scope offline_access brings a refresh token without the parameter prompt=consent, which
+	// is left out then. False: with openid beside it, it is sent, as OpenID Connect Core §11 demands.
+	RefreshWithoutConsent bool
+
 	// NoPKCE leaves out the code_challenge (RFC 7636), for servers that refuse it: what weakens a login, because a
 	// stolen code can be redeemed then. A client without secret, key or certificate goes with PKCE all the same. False: PKCE with
 	// S256.

@@ -25,6 +25,7 @@ func TestForFindsByIssuerAndHost(t *testing.T) {
 		{name: "a token endpoint", tokenURL: "https://slack.com/api/oauth.v2.access", want: provider.Slack},
 		{name: "a token endpoint in capitals", tokenURL: "https://SLACK.com/api/oauth.v2.access", want: provider.Slack},
 		{name: "with its port", tokenURL: "https://slack.com:443/api/oauth.v2.access", want: provider.Slack},
+		{name: "a tenant's own host", tokenURL: "https://acme.b2clogin.com/acme.onmicrosoft.com/sign-in/oauth2/v2.0/token", want: provider.Microsoft},
 		{name: "another issuer at a token endpoint that is known", issuer: "https://login.example", tokenURL: "https://slack.com/token", want: provider.Slack},
 		{name: "another port", tokenURL: "https://slack.com:8443/api/oauth.v2.access"},
 		{name: "a host with more before it", tokenURL: "https://evilslack.com/api/oauth.v2.access"},
