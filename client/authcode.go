@@ -33,6 +33,9 @@ type AuthCode struct {
 	// ends the login with ErrInteractionRequired. "response_mode" may be "query" or "form_post".
 	// What "acr_values", "max_age" and "claims" ask of the authentication is looked for in the id token: see
 	// ErrAuthentication.
+	//
+	// "state" is refused: it is made anew for each login. What the program wants back after the login, such as the page
+	// that the person came from, it keeps beside the Pending.
 	Params url.Values
 	// Replace lets another subject than the stored one log in.
 	Replace bool

@@ -158,7 +158,7 @@ func (c *Config) validate() error {
 		bad("ClientID", "is empty; set the client id that the authorization server gave to this program")
 	}
 	if c.Issuer == "" && c.Endpoint.TokenURL == "" && c.Resource == "" {
-		bad("Issuer", "Endpoint.TokenURL and Resource are all empty; set one of them")
+		bad("Issuer", "is empty, and none of Endpoint.TokenURL, Resource and Provider says where to go; set one of them")
 	}
 	if c.Resource != "" {
 		c.validateResource(bad)
@@ -237,7 +237,7 @@ func wrongEndpoint(address string) string {
 	to, ok := origin.Of(u)
 	switch {
 	case err != nil || u.Host == "":
-		return "is not an absolute URL"
+		return "is not an absolute URL; write it with its scheme, as in https://accounts.example.com"
 	case u.User != nil:
 		return "holds credentials; use ClientID and ClientSecret"
 	case u.Fragment != "":
@@ -256,7 +256,7 @@ func wrongRedirect(address string) string {
 	to, _ := origin.Of(u)
 	switch {
 	case err != nil || u.Scheme == "":
-		return "is not an absolute URL (RFC 6749 §3.1.2)"
+		return "is not an absolute URL (RFC 6749 §3.1.2); write it with its scheme, as in https://app.example.com/callback"
 	case strings.Contains(address, "#"):
 		return "has a fragment (RFC 6749 §3.1.2)"
 	case u.Scheme == "http" && !to.IsLoopback():

@@ -64,6 +64,52 @@ func TestNewReportsEveryField(t *testing.T) {
 	}
 }
 
+func TestAConfigErrorSaysWhatToWrite(t *testing.T) {
+	for name, row := range map[string]struct {
+		spoil func(*client.Config)
+		says  string
+	}{
+		"no server": {
+			func(c *client.Config) { c.Issuer = "" },
+			"Config.Issuer is empty, and none of Endpoint.TokenURL, Resource and Provider says where to go; set one of them",
+		},
+		"issuer without scheme": {
+			func(c *client.Config) { c.Issuer = "as.example" },
+			"Config.Issuer is not an absolute URL; write it with its scheme, as in https://accounts.example.com",
+		},
+		"secret of no client": {
+			func(c *client.Config) {
+				c.Issuer, c.Resource, c.ClientID, c.ClientSecret = "", "https://mcp.example", "", "hush"
+			},
+			"Config.ClientSecret belongs to no client",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := good()
+			row.spoil(&config)
+			_, err := client.New(config)
+			require.ErrorContains(t, err, row.says)
+		})
+	}
+}
+
+// Whoever comes from x/oauth2 looks for a place for the state.
+func TestParamsOfALoginSayWhyTheyAreRefused(t *testing.T) {
+	config := good()
+	config.RedirectURL = "https://app.example/cb"
+	c, err := client.New(config)
+	require.NoError(t, err)
+	for name, says := range map[string]string{
+		"state":          "sets state, which is made anew for each login; keep data of your own beside the Pending",
+		"code_challenge": "sets code_challenge, which is made anew for each login",
+		"client_id":      "sets client_id, which is set from the Config",
+		"request":        "sets request, which is not offered (RFC 9101)",
+	} {
+		_, err := c.Session("").Start(t.Context(), client.AuthCode{Params: url.Values{name: {"x"}}})
+		require.ErrorContains(t, err, says)
+	}
+}
+
 // Shows R6749-3.1.2.1-1.
 func TestNewAcceptsWhatIsSafe(t *testing.T) {
 	for name, config := range map[string]client.Config{

@@ -119,9 +119,19 @@ var ofGrants = []string{"grant_type", "scope", "client_id", "client_secret", "cl
 // reserved refuses parameters that Evergrant sets itself: none may be sent twice (RFC 6749 §3.1).
 func reserved(field string, params url.Values, names ...string) error {
 	for _, name := range names {
-		if params.Has(name) {
-			return &ConfigError{field, "sets " + name + ", which is set from the Config"}
+		if !params.Has(name) {
+			continue
 		}
+		why := "which is set from the Config"
+		switch name {
+		case "state":
+			why = "which is made anew for each login; keep data of your own beside the Pending"
+		case "nonce", "code_challenge", "code_challenge_method":
+			why = "which is made anew for each login"
+		case "request", "request_uri":
+			why = "which is not offered (RFC 9101)"
+		}
+		return &ConfigError{field, "sets " + name + ", " + why}
 	}
 	return nil
 }

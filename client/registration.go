@@ -73,9 +73,9 @@ func (c *Config) validateIdentity(bad func(field, reason string)) {
 	case registers && c.Grant != nil:
 		bad("ClientID", "is empty or a document's address; a Grant needs a client that was registered for it")
 	case registers && c.ClientSecret != "":
-		bad("ClientSecret", "is of no client; set the ClientID that it belongs to, or leave both to the registration")
+		bad("ClientSecret", "belongs to no client; set the ClientID that it goes with, or leave both to the registration")
 	case c.ClientID == "" && c.ClientKey != nil:
-		bad("ClientKey", "is of no client; set the ClientID that it belongs to")
+		bad("ClientKey", "belongs to no client; set the ClientID that it goes with")
 	case !registers && c.Issuer == "":
 		bad("Issuer", "is empty; name the server that ClientID was registered at, so that no other is shown it")
 	}
