@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/internal/authserver"
+	"github.com/evergrant/evergrant/internal/words"
 )
 
 // validateAuthentication reports what cannot be right in the fields by which the client authenticates.
@@ -70,7 +70,7 @@ func (c *Client) server(m *authserver.Metadata, methods, algorithms []string) (*
 		if _, ok := c.config.Grant.(ClientCredentials); ok {
 			return nil, &ConfigError{"Config.AuthMethod", fmt.Sprintf(
 				"cannot be chosen: the server's metadata offers %s, and the client credentials grant is for clients that authenticate (RFC 6749 §4.4)",
-				strings.Join(methods, ", "))}
+				words.List(methods))}
 		}
 	case authserver.MethodKeyJWT:
 		s.Ahead = c.ahead()
@@ -139,7 +139,7 @@ func (c *Client) method(offered []string) (authserver.Method, error) {
 	}
 	return "", &ConfigError{"Config.AuthMethod", fmt.Sprintf(
 		"cannot be chosen: the server's metadata offers %s, and the credentials of the Config are for %v; set AuthMethod if the server takes one of these all the same",
-		strings.Join(offered, ", "), able)}
+		words.List(offered), able)}
 }
 
 // at is server as another endpoint takes it: the client authenticates as at the token endpoint (RFC 7009 §2.1), unless the

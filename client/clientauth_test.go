@@ -102,6 +102,30 @@ func TestTheMethodIsChosenByWhatTheServerOffersAndTheClientHas(t *testing.T) {
 	}
 }
 
+// What a server offers is shown to people, and it may offer anything.
+func TestOffersInErrorsAreShort(t *testing.T) {
+	offered := []string{strings.Repeat("\x1b[2J\n\u202emethod", 20_000)}
+	for name, set := range map[string]func(*client.Config){
+		"nothing that the client does": withSecret,
+		"client credentials of a public client": func(c *client.Config) {
+			certificate := selfSigned(t, "app")
+			c.ClientCertificate, c.Grant = &certificate, client.ClientCredentials{}
+		},
+		"no proofs that can be made": func(c *client.Config) { c.DPoP = &client.DPoP{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(offered...)
+			d.metadata["dpop_signing_alg_values_supported"] = offered
+			_, err := d.session(t, set).Token(t.Context())
+			require.ErrorContains(t, err, "method")
+			require.Less(t, len(err.Error()), 1000)
+			require.NotContains(t, err.Error(), "\x1b")
+			require.NotContains(t, err.Error(), "\n")
+			require.NotContains(t, err.Error(), "\u202e")
+		})
+	}
+}
+
 // Shows R6749-3.2.1-1, R6749-6-1.
 // Shows R8628-4-1, OIDC-12.1-1.
 func TestEveryTokenRequestAuthenticates(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/evergrant/evergrant/internal/authserver"
 	"github.com/evergrant/evergrant/internal/origin"
 	"github.com/evergrant/evergrant/internal/secret"
+	"github.com/evergrant/evergrant/internal/words"
 	"github.com/evergrant/evergrant/transport"
 )
 
@@ -128,11 +129,11 @@ func wanted(resp *http.Response) (hinted string, scopes []string) {
 // does not say of itself that it is none. One that cannot be reached is waited for: with another, every grant would be
 // absent.
 func (c *Client) chooseIssuer(ctx context.Context, listed []string) (string, error) {
-	if named := c.config.Issuer; named != "" {
-		if !slices.Contains(listed, named) {
-			return "", &ConfigError{"Config.Issuer", fmt.Sprintf("is not among the authorization servers of the resource, which are %q: nothing that belongs to it is sent to them; correct it, or have the client registered there", listed)}
+	if issuer := c.config.Issuer; issuer != "" {
+		if !slices.Contains(listed, issuer) {
+			return "", &ConfigError{"Config.Issuer", fmt.Sprintf("is not among the authorization servers of the resource, which are %s: nothing that belongs to it is sent to them; correct it, or have the client registered there", named(listed))}
 		}
-		return named, nil
+		return issuer, nil
 	}
 	if len(listed) == 1 {
 		return listed[0], nil
@@ -149,6 +150,19 @@ func (c *Client) chooseIssuer(ctx context.Context, listed []string) (string, err
 		}
 	}
 	return "", errors.Join(errs...)
+}
+
+// named are the first of some authorization servers, for people.
+func named(issuers []string) string {
+	var names []string
+	for _, issuer := range issuers[:min(len(issuers), issuersMost)] {
+		names = append(names, words.Printable(issuer))
+	}
+	text := fmt.Sprintf("%q", names)
+	if more := len(issuers) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // moved drops what is known of the grants of an authorization server that guards the resource no more. They stay where

@@ -660,3 +660,25 @@ func TestServersOfAResource(t *testing.T) {
 		})
 	}
 }
+
+// However many there are, an error names a few.
+func TestManyServersOfAResource(t *testing.T) {
+	u := newUnknown(t)
+	var listed []string
+	for i := range 500 {
+		listed = append(listed, fmt.Sprintf("https://as%d.test/%s", i, strings.Repeat("a", 1000)))
+	}
+	u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: document(map[string]any{
+		"resource": "https://tools.test", "authorization_servers": listed,
+	})})
+	config := u.config()
+	config.Resource, config.Issuer = "https://tools.test", "https://as.test"
+	_, err := u.client(config).Session("").Start(t.Context(), client.AuthCode{})
+	wrong, ok := errors.AsType[*client.ConfigError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, "Config.Issuer", wrong.Field)
+	require.ErrorContains(t, err, "https://as0.test/")
+	require.ErrorContains(t, err, "https://as3.test/")
+	require.ErrorContains(t, err, "496 more")
+	require.Less(t, len(err.Error()), 2000)
+}

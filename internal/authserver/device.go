@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evergrant/evergrant/internal/secret"
+	"github.com/evergrant/evergrant/internal/words"
 )
 
 const (
@@ -93,5 +94,5 @@ func checkShown(address string) error {
 // run, and its codes do not look like others.
 func canShow(text string) bool {
 	const most = 4096
-	return len(text) <= most && strings.IndexFunc(text, func(r rune) bool { return !isShown(r) }) < 0
+	return len(text) <= most && strings.IndexFunc(text, func(r rune) bool { return !words.IsPrintable(r) }) < 0
 }

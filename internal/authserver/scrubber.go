@@ -9,11 +9,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
-)
 
-// maxWords bounds how much of a server's text is shown, in runes.
-const maxWords = 200
+	"github.com/evergrant/evergrant/internal/words"
+)
 
 // scrubber cuts out of foreign words what was sent. The zero scrubber has sent nothing.
 type scrubber struct{ replacer *strings.Replacer }
@@ -64,19 +62,8 @@ func (s scrubber) words(text string) string {
 	if s.replacer != nil {
 		text = s.replacer.Replace(text)
 	}
-	text = strings.Map(func(r rune) rune {
-		if !isShown(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	runes := []rune(strings.TrimSpace(text))
-	return string(runes[:min(len(runes), maxWords)])
+	return words.Printable(text)
 }
-
-// isShown reports whether r can stand in an error or on a terminal and shows itself only: no control
-// character, no mark that turns the direction of text.
-func isShown(r rune) bool { return r != unicode.ReplacementChar && unicode.IsPrint(r) }
 
 // error makes a network error fit to be shown. A *url.Error's own text would name the address with
 // its query, so that only what it wraps is kept.

@@ -13,11 +13,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/evergrant/evergrant/internal/jws"
+	"github.com/evergrant/evergrant/internal/words"
 )
 
 // Key makes proofs with one key by one algorithm.
@@ -102,18 +102,7 @@ func Generate(offered []string) (private json.RawMessage, err error) {
 		}
 		return jose.JSONWebKey{Key: key, Algorithm: g.algorithm}.MarshalJSON()
 	}
-	return nil, fmt.Errorf("the server takes proofs signed with %s, of which none can be made", printable(strings.Join(offered, ", ")))
-}
-
-// printable makes a server's list fit for an error.
-func printable(list string) string {
-	list = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return -1
-		}
-		return r
-	}, list)
-	return list[:min(len(list), 100)]
+	return nil, fmt.Errorf("the server takes proofs signed with %s, of which none can be made", words.List(offered))
 }
 
 // Parse reads what Generate has made. Its errors quote nothing.
