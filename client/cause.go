@@ -1,9 +1,6 @@
 package client
 
 import (
-	"encoding/json"
-	"time"
-
 	"github.com/evergrant/evergrant/internal/machine"
 	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
@@ -59,7 +56,7 @@ func (l *loginRequired) Unwrap() []error {
 
 // cause says why the server may have refused the refresh token of r, as far as the record tells.
 func (c *Client) cause(r *record.Record) string {
-	end := refreshExpiry(r)
+	end := r.RefreshExpiry()
 	switch {
 	case !end.IsZero() && !c.serverTime(c.machine.Now().Wall).Before(end):
 		return causeExpired
@@ -69,27 +66,6 @@ func (c *Client) cause(r *record.Record) string {
 		return causeCopied
 	}
 	return causeRevoked
-}
-
-// refreshExpiry is when the refresh token of r ends; zero when the server did not say. There is no standard
-// for it: Keycloak says refresh_expires_in, GitHub and Microsoft refresh_token_expires_in.
-func refreshExpiry(r *record.Record) time.Time {
-	newest := new(record.Access)
-	for _, access := range r.Access {
-		if access.Issued.After(newest.Issued) {
-			newest = access
-		}
-	}
-	for _, name := range []string{"refresh_expires_in", "refresh_token_expires_in"} {
-		said, seconds := newest.Extra[name], int64(0)
-		if said == nil {
-			said = r.Extra[name]
-		}
-		if json.Unmarshal(said, &seconds) == nil && seconds > 0 && seconds < int64(100*365*24*time.Hour/time.Second) {
-			return newest.Issued.Add(time.Duration(seconds) * time.Second)
-		}
-	}
-	return time.Time{}
 }
 
 // isLocal reports whether the store belongs to one machine.

@@ -19,7 +19,6 @@ const (
 	pollFirst   = 10 * time.Millisecond
 	pollLocal   = 75 * time.Millisecond // the longest pause between looks at a store on this machine
 	pollRemote  = time.Second
-	keepEnded   = 24 * time.Hour // how long a grant that has ended can still say why
 )
 
 // errAgain says that somebody else has changed the record: the renewal starts again from the load.
@@ -72,31 +71,11 @@ func (a *account) swap(ctx context.Context, st state, r *record.Record) (state, 
 	var version tokenstore.Version
 	var err error
 	if store, ok := a.client.store.(tokenstore.Expirer); ok && r != nil {
-		version, err = store.SwapUntil(ctx, st.key, st.version, data, usefulUntil(r))
+		version, err = store.SwapUntil(ctx, st.key, st.version, data, r.UsefulUntil())
 	} else {
 		version, err = a.client.store.Swap(ctx, st.key, st.version, data)
 	}
 	return state{r, version, st.key}, err
-}
-
-// usefulUntil is when r is of no use any more, the mark that says why included; zero: not before a person
-// says so.
-func usefulUntil(r *record.Record) time.Time {
-	end := refreshExpiry(r)
-	if r.RefreshToken == "" {
-		for _, access := range r.Access {
-			if access.Expiry.IsZero() {
-				return time.Time{}
-			}
-			if access.Expiry.After(end) {
-				end = access.Expiry
-			}
-		}
-	}
-	if end.IsZero() {
-		return end
-	}
-	return end.Add(keepEnded)
 }
 
 // lease is the right, written into the record, to spend its refresh token. Writing it proves that

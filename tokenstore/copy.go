@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -50,20 +51,27 @@ func Copy(ctx context.Context, from, to Store) error {
 
 // move moves the grant under key.
 func move(ctx context.Context, from, to Store, key string) error {
+	var copied Version // what this move has written into to
 	for {
 		l, err := claim(ctx, from, key)
-		if err != nil || l == nil {
+		if err != nil {
 			return err
 		}
-		if err := put(ctx, to, key, l); err != nil {
+		if l == nil {
+			return takeBack(ctx, to, key, copied)
+		}
+		version, err := put(ctx, to, key, l)
+		if err != nil {
 			landed, known := l.hasLanded(ctx, to, key)
-			if known && !landed {
+			if known && landed == nil {
 				l.release(ctx, from, key)
 			}
-			if !landed {
+			if landed == nil {
 				return err
 			}
+			version = *landed
 		}
+		copied = version
 		_, err = from.Swap(context.WithoutCancel(ctx), key, l.version, nil)
 		if err != nil && !errors.Is(err, ErrConflict) {
 			return fmt.Errorf("it is copied, and not deleted where it was: %w", err)
@@ -75,11 +83,25 @@ func move(ctx context.Context, from, to Store, key string) error {
 	}
 }
 
+// takeBack deletes from to what a move has written there, at the version copied, before a person logged out where it
+// came from. Where somebody has used it since, or another Copy has moved the grant, it is at another version, and stays.
+func takeBack(ctx context.Context, to Store, key string, copied Version) error {
+	if copied == "" {
+		return nil
+	}
+	_, err := to.Swap(context.WithoutCancel(ctx), key, copied, nil)
+	if err != nil && !errors.Is(err, ErrConflict) {
+		return fmt.Errorf("somebody has logged out meanwhile, and the copy cannot be deleted, log out there too: %w", err)
+	}
+	return nil
+}
+
 // claimed is a grant whose lease Copy has taken in the store that it leaves.
 type claimed struct {
 	attempt string
 	version Version
 	free    *record.Record // without the lease
+	written []byte         // what was last given to the other store to keep
 }
 
 // claim takes the lease of the grant under key once nobody holds it; nil: there is no grant any more.
@@ -119,7 +141,7 @@ func claim(ctx context.Context, from Store, key string) (*claimed, error) {
 // lease writes a lease over r.
 func lease(ctx context.Context, from Store, key string, version Version, r *record.Record) (*claimed, error) {
 	l := &claimed{attempt: rand.Text()}
-	leased := r.WithLease(record.Lease{Owner: "copy", Attempt: l.attempt, Length: copyLease, Since: time.Now().UTC()})
+	leased := r.WithLease(record.Lease{Owner: record.CopyOwner, Attempt: l.attempt, Length: copyLease, Since: time.Now().UTC()})
 	data, err := leased.Encode()
 	if err != nil {
 		return nil, err
@@ -132,20 +154,25 @@ func lease(ctx context.Context, from Store, key string, version Version, r *reco
 	return l, nil
 }
 
-// hasLanded reports whether to holds the grant although a write has failed; known is false if that cannot be
-// seen.
-func (l *claimed) hasLanded(ctx context.Context, to Store, key string) (landed, known bool) {
+// hasLanded looks whether to holds the grant although a write has failed. landed is the version that this move wrote,
+// the zero one where somebody else did, nil where the grant is not there; known is false if that cannot be seen.
+func (l *claimed) hasLanded(ctx context.Context, to Store, key string) (landed *Version, known bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), copyLease/3)
 	defer cancel()
-	data, _, err := to.Load(ctx, key)
+	data, version, err := to.Load(ctx, key)
 	if err != nil {
-		return false, errors.Is(err, ErrNotFound)
+		return nil, errors.Is(err, ErrNotFound)
 	}
 	there, err := record.Decode(data)
-	if err != nil || there.Lease != nil && there.Lease.Attempt == l.attempt {
-		return false, true // something else, or the very place that it is copied from
+	switch {
+	case err != nil || there.Lease != nil && there.Lease.Attempt == l.attempt:
+		return nil, true // something else, or the very place that it is copied from
+	case there.Grant != l.free.Grant || there.Generation < l.free.Generation:
+		return nil, true
+	case !bytes.Equal(data, l.written):
+		version = ""
 	}
-	return there.Grant == l.free.Grant && there.Generation >= l.free.Generation, true
+	return &version, true
 }
 
 // release gives the grant back to those who use from. Without it they wait for the end of the lease.
@@ -155,33 +182,47 @@ func (l *claimed) release(ctx context.Context, from Store, key string) {
 	}
 }
 
-// put writes the grant into to, unless to holds it already.
-func put(ctx context.Context, to Store, key string, l *claimed) error {
+// put writes the grant into to, and returns the version there. Where to holds it already, the same state of it is
+// written anew, so that another Copy which wrote that does not take it back; a newer one, or one in use, stays as it
+// is, and the version is zero.
+func put(ctx context.Context, to Store, key string, l *claimed) (Version, error) {
 	for {
 		old, version, err := to.Load(ctx, key)
 		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
+			return "", err
 		}
+		wanted := l.free
 		if version != "" {
 			there, err := record.Decode(old)
 			switch {
 			case err != nil:
-				return err
+				return "", err
 			case there.Lease != nil && there.Lease.Attempt == l.attempt:
-				return errors.New("both stores are the same place")
+				return "", errors.New("both stores are the same place")
 			case there.Grant != l.free.Grant:
-				return fmt.Errorf("both stores hold a grant, log out of one of the two: %w", ErrConflict)
-			case there.Generation >= l.free.Generation:
-				return nil
+				return "", fmt.Errorf("both stores hold a grant, log out of one of the two: %w", ErrConflict)
+			case there.Generation > l.free.Generation || there.Generation == l.free.Generation && there.Lease != nil:
+				return "", nil
+			case there.Generation == l.free.Generation:
+				wanted = there.Clone()
+				wanted.Leases = max(there.Leases+1, l.free.Leases)
+			default:
+				l.free.Leases = max(l.free.Leases, there.Leases)
 			}
-			l.free.Leases = max(l.free.Leases, there.Leases)
 		}
-		data, err := l.free.Encode()
-		if err != nil {
-			return err
+		if l.written, err = wanted.Encode(); err != nil {
+			return "", err
 		}
-		if _, err = to.Swap(ctx, key, version, data); !errors.Is(err, ErrConflict) {
-			return err
+		if version, err = swapUntil(ctx, to, key, version, l.written, wanted.UsefulUntil()); !errors.Is(err, ErrConflict) {
+			return version, err
 		}
 	}
+}
+
+// swapUntil tells a store that wants to know it how long the value is of use.
+func swapUntil(ctx context.Context, store Store, key string, old Version, value []byte, until time.Time) (Version, error) {
+	if e, ok := store.(Expirer); ok {
+		return e.SwapUntil(ctx, key, old, value, until)
+	}
+	return store.Swap(ctx, key, old, value)
 }

@@ -2,6 +2,7 @@ package tokenstore_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strconv"
 	"testing"
@@ -178,6 +179,101 @@ func TestCopyThatIsCutShortLosesNothing(t *testing.T) {
 			}
 		}
 	}
+}
+
+// interrupted is a store whose first deletion, that of what was copied, comes after something else.
+type interrupted struct {
+	*tokenstore.Memory
+	by   func()
+	came bool
+}
+
+func (s *interrupted) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
+	if len(value) == 0 && !s.came {
+		s.came = true
+		s.by()
+	}
+	return s.Memory.Swap(ctx, key, old, value)
+}
+
+func TestCopyThatALogoutMeets(t *testing.T) {
+	logout := func(store *tokenstore.Memory) {
+		_, version, err := store.Load(t.Context(), "k")
+		require.NoError(t, err)
+		_, err = store.Swap(t.Context(), "k", version, nil)
+		require.NoError(t, err)
+	}
+	for name, c := range map[string]struct {
+		there     *record.Record // in the other store before
+		meanwhile func(t *testing.T, from, to *tokenstore.Memory)
+		want      *record.Record
+	}{
+		"logged out where it was": {
+			meanwhile: func(_ *testing.T, from, _ *tokenstore.Memory) { logout(from) },
+		},
+		"logged out, and an earlier Copy had begun": {
+			there:     grant("g", 3),
+			meanwhile: func(_ *testing.T, from, _ *tokenstore.Memory) { logout(from) },
+		},
+		"logged out, and somebody goes on from the copy": {
+			meanwhile: func(t *testing.T, from, to *tokenstore.Memory) {
+				put(t, to, "k", grant("g", 4))
+				logout(from)
+			},
+			want: grant("g", 4),
+		},
+		"another Copy moves it": {
+			meanwhile: func(t *testing.T, from, to *tokenstore.Memory) {
+				require.NoError(t, tokenstore.Copy(t.Context(), from, to))
+			},
+			want: grant("g", 3),
+		},
+		"logged out in both": {
+			meanwhile: func(_ *testing.T, from, to *tokenstore.Memory) { logout(from); logout(to) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				from, to := tokenstore.NewMemory(), tokenstore.NewMemory()
+				put(t, from, "k", grant("g", 3))
+				if c.there != nil {
+					put(t, to, "k", c.there)
+				}
+				s := &interrupted{Memory: from, by: func() { c.meanwhile(t, from, to) }}
+				require.NoError(t, tokenstore.Copy(t.Context(), s, to))
+				require.Nil(t, stored(t, from, "k"))
+				got := stored(t, to, "k")
+				if c.want == nil {
+					require.Nil(t, got, "the logout is undone")
+					return
+				}
+				require.NotNil(t, got, "the grant is lost")
+				require.Equal(t, c.want.RefreshToken, got.RefreshToken)
+			})
+		})
+	}
+}
+
+// expiring is a store that is told how long values are of use.
+type expiring struct {
+	*tokenstore.Memory
+	until []time.Time
+}
+
+func (s *expiring) SwapUntil(ctx context.Context, key string, old tokenstore.Version, value []byte, until time.Time) (tokenstore.Version, error) {
+	s.until = append(s.until, until)
+	return s.Memory.Swap(ctx, key, old, value)
+}
+
+func TestCopyTellsHowLongAGrantIsOfUse(t *testing.T) {
+	from, to := tokenstore.NewMemory(), &expiring{Memory: tokenstore.NewMemory()}
+	ends := grant("g", 3)
+	ends.Access = map[string]*record.Access{"": {Token: "at", Issued: time.Unix(1e9, 0)}}
+	ends.Extra = map[string]json.RawMessage{"refresh_expires_in": json.RawMessage("3600")}
+	put(t, from, "k", ends)
+	require.NoError(t, tokenstore.Copy(t.Context(), from, to))
+	require.Len(t, to.until, 1)
+	require.Equal(t, time.Unix(1e9, 0).Add(25*time.Hour).UTC(), to.until[0].UTC())
 }
 
 // unlisted is a store without abilities.

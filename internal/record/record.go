@@ -113,6 +113,9 @@ type Lease struct {
 	unknown unknown
 }
 
+// CopyOwner is the Owner of a lease under which tokenstore.Copy moves a grant.
+const CopyOwner = "copy"
+
 // Mark remembers a refusal by the server.
 type Mark struct {
 	Verdict     Verdict   `json:"verdict"`

@@ -28,7 +28,8 @@
 //
 //	store := ring.OrElse(files) // a *file.Store sealed by a key of its own
 //
-// OrElse says the rules. While the keychain is away, Keys yields what the fallback holds. Nothing here falls back to anything by itself, least of all to plain text. A
+// See OrElse for the rules. While the keychain is away, Keys yields what the fallback holds. Nothing here
+// falls back to anything by itself, least of all to plain text. A
 // container or a server has no keychain as a rule; a flatpak reaches the Secret Service only if its
 // manifest says --talk-name=org.freedesktop.secrets.
 //

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/evergrant/evergrant/internal/lockfile"
+	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/internal/keyname"
 	"github.com/evergrant/evergrant/tokenstore/internal/notice"
@@ -152,30 +153,45 @@ func (e *Either) swap(ctx context.Context, h home, key string, old tokenstore.Ve
 }
 
 // remove deletes the grant of key in the fallback, and then an older one that it hid in the keychain.
-// The caller holds the lock, so that this is no newer one.
+// The caller holds the lock, so that this is no newer one, but where tokenstore.Copy has just put it there.
 func (e *Either) remove(ctx context.Context, key string, version tokenstore.Version) (tokenstore.Version, error) {
+	removed, _, err := e.fallback.Load(ctx, key)
+	if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
+		return "", err
+	}
 	if _, err := e.fallback.Swap(ctx, key, version, nil); err != nil {
 		return "", err
 	}
 	e.settle(key, nowhere, "")
-	if err := e.ring.discard(ctx, key); err != nil && !isAway(err) {
+	if err := e.ring.discard(ctx, key, removed); err != nil && !isAway(err) {
 		e.board.Post(key, fmt.Sprintf("an older grant may be left in the keychain and come into use again, log out once more: %v", err))
 	}
 	return "", nil
 }
 
-// discard deletes the grant of key, but asks nobody for a password only to forget something.
-func (s *Store) discard(ctx context.Context, key string) error {
+// discard deletes the grant of key unless it was moved here from where removed was, but asks nobody for a password only
+// to forget something.
+func (s *Store) discard(ctx context.Context, key string, removed []byte) error {
 	return s.do(ctx, locked, func(i items) error {
 		if err := i.platform.look(i.ctx); err != nil && !errors.Is(err, errOpaque) {
 			return err
 		}
 		now, err := i.read(userOf(key))
-		if err != nil || now.version() == "" {
+		if err != nil || now.version() == "" || isMoved(removed, now.value) {
 			return err
 		}
 		return i.forget(key, now.head)
 	})
+}
+
+// isMoved reports whether to is what tokenstore.Copy, whose lease is over from, has made of that.
+func isMoved(from, to []byte) bool {
+	left, err := record.Decode(from)
+	if err != nil || left.Lease == nil || left.Lease.Owner != record.CopyOwner {
+		return false
+	}
+	came, err := record.Decode(to)
+	return err == nil && came.Grant == left.Grant && came.Generation >= left.Generation
 }
 
 func (e *Either) home(key string) home {
@@ -230,14 +246,39 @@ func (e *Either) Keys(ctx context.Context, prefix string) iter.Seq2[string, erro
 	}
 }
 
-// Hold implements tokenstore.Liveness. It needs no keychain.
-func (e *Either) Hold(ctx context.Context, name string) (release func(), err error) {
-	return e.ring.Hold(ctx, name)
+// Hold implements tokenstore.Liveness. It needs no keychain. Where the fallback is a Liveness too it holds there as
+// well, for programs that know the fallback alone.
+func (e *Either) Hold(ctx context.Context, name string) (func(), error) {
+	here, err := e.ring.Hold(ctx, name)
+	fallback, ok := e.fallback.(tokenstore.Liveness)
+	if err != nil || !ok {
+		return here, err
+	}
+	held, err := fallback.Held(ctx, name)
+	if held && err == nil {
+		return here, nil // both have one folder: a name is used once
+	}
+	there := func() {}
+	if err == nil {
+		there, err = fallback.Hold(ctx, name)
+	}
+	if err != nil {
+		here()
+		return nil, err
+	}
+	return func() {
+		there()
+		here()
+	}, nil
 }
 
-// Held implements tokenstore.Liveness. It needs no keychain.
+// Held implements tokenstore.Liveness. It needs no keychain. Who is held in one of the two places lives.
 func (e *Either) Held(ctx context.Context, name string) (bool, error) {
-	return e.ring.Held(ctx, name)
+	held, err := e.ring.Held(ctx, name)
+	if fallback, ok := e.fallback.(tokenstore.Liveness); ok && err == nil && !held {
+		return fallback.Held(ctx, name)
+	}
+	return held, err
 }
 
 // Probe implements tokenstore.Prober: it probes the keychain or, if that is away, the fallback, which

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/file"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
@@ -276,6 +277,66 @@ func TestEitherNeedsNoKeychainToSayWhoLives(t *testing.T) {
 	held, err = desktop.Held(t.Context(), "attempt")
 	require.NoError(t, err)
 	require.False(t, held)
+}
+
+// A program that was given the files alone sees who lives, and is seen.
+func TestEitherLivesInTheFallbackToo(t *testing.T) {
+	d := newDesk(t)
+	files, err := file.New(filepath.Join(d.dir, "files"), file.Options{Plaintext: true})
+	require.NoError(t, err)
+	d.fallback = files
+	e := d.open(t, true)
+	for name, c := range map[string]struct{ holder, looker tokenstore.Liveness }{
+		"holds in both":     {e, files},
+		"looks at both":     {files, e},
+		"looks at itself":   {e, e},
+		"the keychain's":    {over(t, d.f, d.dir), e},
+		"holds in keychain": {e, over(t, d.f, d.dir)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, want := range []bool{true, false} {
+				release, err := c.holder.Hold(t.Context(), "attempt")
+				require.NoError(t, err)
+				if !want {
+					release()
+				}
+				held, err := c.looker.Held(t.Context(), "attempt")
+				require.NoError(t, err)
+				require.Equal(t, want, held)
+				release()
+			}
+		})
+	}
+	_, err = e.Held(t.Context(), "../attempt")
+	require.Error(t, err)
+
+	d.fallback, err = file.New(d.dir, file.Options{Plaintext: true}) // in the keychain's own folder
+	require.NoError(t, err)
+	release, err := d.open(t, true).Hold(t.Context(), "attempt")
+	require.NoError(t, err)
+	release()
+}
+
+// What Either takes for an older grant in the keychain is the one that has just been copied there.
+func TestCopyFromTheFallbackIntoTheKeychainBehindIt(t *testing.T) {
+	d := newDesk(t)
+	data, err := (&record.Record{Grant: "g", Generation: 3, Leases: 3, RefreshToken: "rt"}).Encode()
+	require.NoError(t, err)
+	mustSwap(t, d.open(t, false), "", string(data))
+	ring := over(t, d.f, d.dir)
+	require.NoError(t, tokenstore.Copy(t.Context(), d.open(t, true), ring))
+	requireValue(t, d.fallback, "")
+	value, _, err := ring.Load(t.Context(), "k")
+	require.NoError(t, err, "the grant is in neither place")
+	r, err := record.Decode(value)
+	require.NoError(t, err)
+	require.Equal(t, "rt", r.RefreshToken)
+
+	// A copy that a person's logout finds there goes, too.
+	mustSwap(t, d.open(t, false), "", string(data))
+	mustSwap(t, d.open(t, true), requireValue(t, d.open(t, true), string(data)), "")
+	_, _, err = ring.Load(t.Context(), "k")
+	require.ErrorIs(t, err, tokenstore.ErrNotFound)
 }
 
 func TestNoticeOfThePlaceInUse(t *testing.T) {

@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log"
 	"os"
@@ -23,8 +24,12 @@ func Example() {
 		Password:      os.Getenv("REDIS_PASSWORD"),
 	})
 	defer rdb.Close()
+	key, err := base64.StdEncoding.DecodeString(os.Getenv("SEALING_KEY")) // of a secret manager: openssl rand -base64 32
+	if err != nil {
+		log.Fatal("SEALING_KEY is not base64")
+	}
 	store, err := redisstore.New(rdb, redisstore.Options{
-		Key:      seal.RawKey([]byte(os.Getenv("SEALING_KEY"))), // 32 bytes
+		Key:      seal.RawKey(key),
 		Replicas: 1,
 	})
 	if err != nil {

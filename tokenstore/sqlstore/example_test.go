@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
+	"encoding/base64"
 	"fmt"
 	"log"
 	"os"
@@ -25,8 +26,12 @@ func Example() {
 	defer db.Close()
 	db.SetMaxOpenConns(8)
 	db.SetMaxIdleConns(8)
+	key, err := base64.StdEncoding.DecodeString(os.Getenv("GRANTS_KEY")) // of a secret manager: openssl rand -base64 32
+	if err != nil {
+		log.Fatal("GRANTS_KEY is not base64")
+	}
 	store, err := sqlstore.New(db, sqlstore.Options{
-		Key:      seal.RawKey([]byte(os.Getenv("GRANTS_KEY"))), // 32 bytes from a secret manager
+		Key:      seal.RawKey(key),
 		Listener: pgxlisten.On(db),
 	})
 	if err != nil {
