@@ -5,8 +5,8 @@
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // github.com/jackc/pgx/v5/stdlib
 //	…
 //	store, err := sqlstore.New(db, sqlstore.Options{
-//		Key:      seal.RawKey(key),   // 32 bytes from a secret manager
-//		Listener: pgxlisten.On(db), // Wait through LISTEN and NOTIFY; may be left out
+//		Key:      seal.RawKey(key), // 32 bytes from a secret manager
+//		Listener: pgxlisten.On(db),  // Wait through LISTEN and NOTIFY; may be left out
 //	})
 //	…
 //	err = store.Migrate(ctx) // or Store.Schema, through the program's own migrations
@@ -17,7 +17,7 @@
 //
 //	db, err := sql.Open("sqlite", path+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)")
 //	…
-//	store, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.SQLite, Key: key})
+//	store, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.SQLite, Key: seal.RawKey(key)})
 //
 // # The table
 //
