@@ -6,7 +6,7 @@
 //	…
 //	store, err := sqlstore.New(db, sqlstore.Options{
 //		Key:      seal.RawKey(key), // 32 bytes from a secret manager
-//		Listener: pgxlisten.On(db),  // Wait through LISTEN and NOTIFY; may be left out
+//		Listener: pgxlisten.On(db), // Wait through LISTEN and NOTIFY; may be left out
 //	})
 //	…
 //	err = store.Migrate(ctx) // or Store.Schema, through the program's own migrations
