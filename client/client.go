@@ -120,9 +120,24 @@ func New(config Config) (*Client, error) {
 	return c, nil
 }
 
-// FromOAuth2 makes a Client of what a user of golang.org/x/oauth2 has already. An AuthStyle of
-// AuthStyleAutoDetect becomes what the profile of the token endpoint's host says (package provider), or else
-// client_secret_post, which most servers take; nothing is probed.
+// FromOAuth2 makes a Client of what a user of golang.org/x/oauth2 has already. It is short for
+//
+//	client.New(client.Config{
+//		Endpoint:     config.Endpoint,
+//		ClientID:     config.ClientID,
+//		ClientSecret: config.ClientSecret,
+//		Scopes:       config.Scopes,
+//		RedirectURL:  config.RedirectURL,
+//		Store:        store,
+//	})
+//
+// which a program writes itself to set another field too, such as OnEvent, Origins, AuthServerClient or StepUp. One thing
+// differs: an AuthStyle of AuthStyleAutoDetect becomes what the profile of the token endpoint's host says (package provider),
+// or else AuthStyleInParams (client_secret_post), which most servers take. Nothing is probed.
+//
+// Grants lie in the store under the token endpoint (tokenstore.Key). A Config with an Issuer looks under the issuer and does
+// not find them: everybody would have to log in again. To name the issuer later, move the grants first, by tokenstore.Copy;
+// the example "Issuer" shows how.
 func FromOAuth2(config *oauth2.Config, store tokenstore.Store) (*Client, error) {
 	if config == nil {
 		return nil, &ConfigError{"oauth2.Config", "is nil"}
@@ -167,8 +182,8 @@ func (c *Client) forget(key string) {
 	}
 }
 
-// Keys yields the keys of the sessions that have a grant in the store, in no particular order: who is
-// logged in. An error is yielded last, with an empty key; so is the lack of a store that can list.
+// Keys yields the keys of the sessions that have a grant in the store, in no particular order: who has logged in and not
+// out. The server may have ended such a grant; Session.Status says whether one is still good. An error is yielded last, with an empty key; so is the lack of a store that can list.
 func (c *Client) Keys(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		lister, ok := c.store.(tokenstore.Lister)

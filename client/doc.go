@@ -21,10 +21,11 @@
 // ([Session.HTTPClient], [Session.Wrap]), is a transport.Source, and gives an oauth2.TokenSource to
 // libraries that want one. People log in by [Session.Login] in this process, by [Session.Start] and
 // [Session.Finish] in a web backend; [Session.Adopt] takes over a token obtained elsewhere. With
-// [Config.Grant] nobody logs in at all: [ClientCredentials], [JWTBearer], [TokenExchange]. [LogEvents] writes what happens to a slog.Logger.
+// [Config.Grant] nobody logs in at all: [ClientCredentials], [JWTBearer], [TokenExchange]. [LogEvents]
+// writes what happens to a slog.Logger.
 //
-// What sets a well-known server apart from the RFCs is in package provider, as data: [Config.Provider], which is found by the
-// issuer or the token endpoint's host if it is nil.
+// Package provider says, as data, in what well-known servers differ from the RFCs. [Config.Provider] names one; if it is nil,
+// it is found by the issuer or by the host of the token endpoint.
 //
 // # Lifecycle
 //
@@ -59,16 +60,16 @@
 //
 // A login is asked for as the client that was registered beforehand (ClientID with its Issuer), else as the one that a
 // document describes (ClientID as its address, [Client.MetadataDocument]) where the server reads such, else as one that is
-// registered for this login (RFC 7591). That registration lies in the record beside the tokens, renews them, and is given
-// back with them, or when the login comes to nothing, where the server takes it back (RFC 7592). When the server has forgotten
-// it, the grant is gone with it: ErrLoginRequired with the Cause "client gone", and the next login registers anew. A login
-// that Start has begun and that nobody comes back from leaves its registration to the server.
+// registered for this login (RFC 7591). That registration is stored with the tokens and used to renew them. At a logout, and
+// when the login comes to nothing, it is deleted at servers that allow that (RFC 7592). When the server has forgotten
+// it, the grant is gone with it: ErrLoginRequired with the Cause "client gone", and the next login registers anew. When a
+// person does not come back from a login that Start has begun, its registration stays at the server.
 //
-// Scopes are the Config's; else those that the resource asks for in its challenge; else all that it has, as MCP wants it.
-// To the latter two offline_access is added where the server knows it. A server has to announce PKCE with S256.
+// The scopes asked for are the Config's; else those that the resource names in its challenge; else all that its metadata
+// lists, as MCP wants it. In the last two cases offline_access is added if the server knows it. A server has to announce PKCE with S256.
 //
-// Grants lie under the issuer, with the resource in the client id's place. When the resource names another authorization
-// server, its grants are other ones: a login is required there, and nothing that belongs to the first is ever sent to the
+// Grants are stored under the issuer, with the resource in the client id's place (tokenstore.Key). When the resource names
+// another authorization server, the grants there are other ones: a login is required there, and nothing that belongs to the first is ever sent to the
 // second. What is found on the way may lead to public addresses only (see Config.LocalNetwork); a proxy of
 // the environment is trusted to look names up. Profiles of providers (Config.Provider) are found by Config.Issuer only.
 //
@@ -76,7 +77,7 @@
 //
 // Clients and Sessions are safe for concurrent use. Any number of goroutines, Clients, processes and
 // machines may share one store; they spend each refresh token once. An idle Session has no goroutine
-// and no timer; an account of which nobody holds a Session any more is collected with all of them.
+// and no timer; an account is garbage-collected once nobody holds any of its Sessions.
 //
 // # Errors
 //
@@ -87,10 +88,10 @@
 //	                            The *Error around it names the Cause: absent, ended, revoked, expired,
 //	                            lost answer, copied, other key, client gone
 //	ErrClosed                   the Client was closed: make another one
-//	ErrOtherSubject             somebody else logged in than the grant in the store is of: set Replace in
-//	                            the flow if that is meant, or use another key
+//	ErrOtherSubject             the grant in the store belongs to somebody else than the person who logged in:
+//	                            set Replace in the flow if that is meant, or use another key
 //	ErrIDToken                  an id token, or what goes with it, is not good, or there is none: nothing was
-//	                            saved, nothing can be said of the person
+//	                            saved, and it is not known who the person is
 //	ErrAuthentication           the person has not authenticated as was asked for by acr_values or max_age
 //	ErrPending                  a callback does not belong to the login it was brought to: begin anew
 //	transport.ErrRejected       from Renew only: a resource server rejects even fresh tokens; requests get
@@ -134,4 +135,26 @@
 // # Compatibility
 //
 // Tokens, endpoints and configurations are x/oauth2's types. The refresh path of x/oauth2 is not used.
+//
+// # Coming from x/oauth2
+//
+// [FromOAuth2] takes the oauth2.Config, [Session.Adopt] the token. Its names are on the left, and on the right what takes
+// their place here:
+//
+//	AuthCodeURL, Exchange           Session.Start, Session.Finish in a web backend; Session.Login with Browser{}
+//	                                elsewhere. They make state and PKCE, and check them
+//	DeviceAuth, DeviceAccessToken   Session.Login with Device{}
+//	SetAuthURLParam                 the Params of AuthCode or Browser; provider.Google sets access_type itself
+//	Config.Client                   Session.HTTPClient
+//	Config.TokenSource              Session.TokenSource
+//	ReuseTokenSource                nothing: a Session keeps its token. oauth2.NewClient adds one, so that requests
+//	                                fail after an early revocation: use Session.HTTPClient instead
+//	HTTPClient in a context         Config.AuthServerClient for the authorization server, Session.Wrap for APIs
+//	*RetrieveError                  *Error: Code, Description, URI, StatusCode; it holds no body
+//	clientcredentials, jwt          Config.Grant: ClientCredentials{}, JWTBearer{}
+//
+// Libraries are given one of these. An HTTP client renews when a token is revoked early, a token source at expiry only:
+//
+//	drive.NewService(ctx, option.WithHTTPClient(session.HTTPClient()))
+//	grpc.NewClient(address, grpc.WithPerRPCCredentials(oauth.TokenSource{TokenSource: session.TokenSource()}), …)
 package client

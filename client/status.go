@@ -23,8 +23,10 @@ type Status struct {
 	Failure error
 }
 
-// Status reads the session's state from the store and nowhere else: it neither renews nor asks the
-// server. A session without a grant has the zero Status.
+// Status reads the session's state from the store: it neither renews nor asks the authorization server whether the grant is
+// still good. With Config.Resource it may ask the resource and its authorization server for their metadata first, to learn
+// where in the store the grant lies. A session without a grant has the zero Status. Its error is an *Error, of the store or of that
+// metadata, or ErrClosed.
 func (s *Session) Status(ctx context.Context) (Status, error) {
 	if s.client.tasks.isClosed() {
 		return Status{}, ErrClosed
