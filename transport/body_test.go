@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,6 +181,52 @@ func TestDrainIsBounded(t *testing.T) {
 			require.NoError(t, err)
 			bodyOf(first).requireClosedOnce(t)
 			require.Equal(t, tt.drained, tt.size-int64(bodyOf(first).content.Len()))
+		})
+	}
+}
+
+// Nor does a request whose next token is there wait for the rest of such an answer.
+func TestDrainIsBoundedInTime(t *testing.T) {
+	for name, tt := range map[string]struct {
+		announced int64
+		every     time.Duration // comes another byte; 0: none does
+		bytes     int
+		want      time.Duration
+	}{
+		"nothing comes":          {-1, 0, 0, time.Second},
+		"what is announced":      {10, 0, 0, time.Second},
+		"a byte now and then":    {-1, 300 * time.Millisecond, 1000, time.Second},
+		"it is there in time":    {-1, 300 * time.Millisecond, 3, 900 * time.Millisecond},
+		"too long to be awaited": {1 << 20, 0, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				body, rest := io.Pipe()
+				var writer sync.WaitGroup
+				defer writer.Wait()
+				writer.Go(func() {
+					if tt.every == 0 {
+						return
+					}
+					for range tt.bytes {
+						time.Sleep(tt.every)
+						if _, err := rest.Write([]byte("x")); err != nil {
+							return
+						}
+					}
+					_ = rest.Close()
+				})
+				first := answer(401, "")
+				first.Body, first.ContentLength = body, tt.announced
+				b := &base{answers: []*http.Response{first, answer(200, "")}}
+				began := time.Now()
+				resp, err := (&transport.Transport{Source: &rotation{}, Base: b}).RoundTrip(get(t, api))
+				require.NoError(t, err)
+				require.Equal(t, http.StatusOK, resp.StatusCode)
+				require.Equal(t, tt.want, time.Since(began))
+				_, err = rest.Write([]byte("x"))
+				require.ErrorIs(t, err, io.ErrClosedPipe, "it is closed")
+			})
 		})
 	}
 }

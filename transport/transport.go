@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/oauth2"
 
@@ -15,9 +16,10 @@ import (
 )
 
 const (
-	maxDrain = 64 << 10 // bytes of a rejecting answer, so that its connection can be used again
-	maxPeek  = 64 << 10 // bytes of an answer that Transport.Rejected looks at
-	maxSends = 3        // of one request, in all (I9)
+	maxDrain  = 64 << 10    // bytes of a rejecting answer, so that its connection can be used again
+	drainTime = time.Second // that they may take to come: a request whose next token is there waits for them
+	maxPeek   = 64 << 10    // bytes of an answer that Transport.Rejected looks at
+	maxSends  = 3           // of one request, in all (I9)
 )
 
 var (
@@ -319,10 +321,15 @@ func (t *Transport) verdictOf(challenges []Challenge) verdict {
 	return indifferent
 }
 
-// discard ends an answer that nobody gets. One that is not small is not worth its connection.
+// discard ends an answer that nobody gets. One that is not small, or does not come to its end, is not worth its
+// connection. It is closed from another goroutine while it is read, which net/http's bodies allow and which ends the reading.
 func discard(resp *http.Response) {
 	if resp.ContentLength <= maxDrain {
+		late := time.AfterFunc(drainTime, func() { _ = resp.Body.Close() })
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+		if !late.Stop() {
+			return
+		}
 	}
 	_ = resp.Body.Close()
 }
