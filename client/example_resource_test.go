@@ -11,23 +11,12 @@ import (
 	"github.com/evergrant/evergrant/client/clienttest"
 )
 
-// newServer is a resource of which nothing is known but its address, for an example; open plays the person with a browser.
+// newServer is a resource of which nothing is known but its address, for an example; open plays the person's browser.
 func newServer() (address string, network *http.Client, open func(string) error, end func()) {
 	t := new(example)
 	s := clienttest.New(t)
 	s.Policy.Registration, s.Policy.Scopes = true, []string{"tools:list", "offline_access"}
-	open = func(address string) error {
-		back, err := s.Browse(context.Background(), address)
-		if err != nil {
-			return err
-		}
-		resp, err := http.Get(back.String())
-		if err != nil {
-			return err
-		}
-		return resp.Body.Close()
-	}
-	return s.NewAPI("mcp.test").URL, s.HTTPClient(""), open, t.end
+	return s.NewAPI("mcp.test").URL, s.HTTPClient(""), s.Open, t.end
 }
 
 // Of an MCP server, or of any resource that publishes its metadata, the address is enough: the Client finds out who guards

@@ -3,7 +3,6 @@ package client_test
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/clienttest"
@@ -17,18 +16,7 @@ func ExampleStepUp() {
 	provider := clienttest.New(t)
 	api := provider.NewAPI("files.test")
 	provider.Change(func() { api.Scope = "files.write" })
-	// The person agrees to whatever the browser shows.
-	person := func(address string) error {
-		back, err := provider.Browse(ctx, address)
-		if err != nil {
-			return err
-		}
-		resp, err := http.Get(back.String())
-		if err != nil {
-			return err
-		}
-		return resp.Body.Close()
-	}
+	person := provider.Open // plays a browser, and somebody who agrees to whatever it shows
 	provider.Register("my-program", "", "none", "http://127.0.0.1/callback")
 	alice := provider.NewClient(client.Config{
 		ClientID: "my-program",

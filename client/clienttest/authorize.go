@@ -121,3 +121,32 @@ func (s *Server) Browse(ctx context.Context, authURL string) (*url.URL, error) {
 	}
 	return resp.Location()
 }
+
+// Open plays the person's browser to the end, and is made for the Open of a client.Browser: as Browse does, it opens
+// the authorization URL; then it opens the address that the Server redirects to, in the Server's network if that is
+// there, else on the loopback interface, where a client.Browser waits even if the Server is in memory. That is a
+// real socket: in a synctest bubble log in by Server.Login, or by Browse. Open reads the page that it ends on and does
+// not judge it; the login has its own error. An error means that the Server did not redirect or that nobody answered;
+// it shows no code. Safe for concurrent use.
+func (s *Server) Open(address string) error {
+	back, err := s.Browse(s.ctx, address)
+	if err != nil {
+		return err
+	}
+	browser := s.HTTPClient("browser")
+	if s.handler(back) == nil {
+		browser = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	}
+	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, back.String(), nil)
+	if err != nil {
+		return errors.New("clienttest: the redirection address is malformed")
+	}
+	resp, err := browser.Do(req)
+	if err != nil {
+		// A *url.Error shows the URL, and with it the code.
+		return fmt.Errorf("clienttest: the redirection address did not answer: %w", errors.Unwrap(err))
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody)) // a page that is cut short has been opened all the same
+	return nil
+}

@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"net/http"
+	"net/url"
 	"runtime"
 	"slices"
 	"strings"
@@ -53,6 +56,74 @@ func TestNewClientLogsIn(t *testing.T) {
 		token, err := alice.Token(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, "read", token.Extra("scope"))
+	})
+}
+
+func TestOpenPlaysTheBrowser(t *testing.T) {
+	onBothForReal(t, func(t *testing.T, s *clienttest.Server) {
+		alice := s.NewClient(client.Config{Scopes: []string{"read"}}).Session("alice")
+		opened := make(chan error, 1)
+		login := func() error {
+			return alice.Login(t.Context(), client.Browser{Open: func(address string) error {
+				err := s.Open(address)
+				opened <- err
+				return err
+			}})
+		}
+		require.NoError(t, login())
+		require.NoError(t, <-opened)
+		token, err := alice.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "read", token.Extra("scope"))
+
+		s.Change(func() { s.Policy.Deny = true })
+		var refused *client.Error
+		require.ErrorAs(t, login(), &refused)
+		require.Equal(t, "access_denied", refused.Code)
+		require.NoError(t, <-opened, "the login says it, not the browser")
+	})
+}
+
+func TestOpenReachesAHostOfTheNetwork(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *clienttest.Server) {
+		var got url.Values
+		app := s.Handle("https://backend.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			got = r.URL.Query()
+			w.WriteHeader(http.StatusTeapot)
+		}))
+		s.Register("backend", "", "none", app+"/callback")
+		alice := s.NewClient(client.Config{ClientID: "backend", RedirectURL: app + "/callback"}).Session("alice")
+		pending, err := alice.Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		require.NoError(t, s.Open(pending.URL))
+		require.NoError(t, alice.Finish(t.Context(), pending, got))
+	})
+}
+
+func TestOpenErrors(t *testing.T) {
+	s := clienttest.New(t)
+	require.Error(t, s.Open("https://as.test/authorize?client_id=nobody"), "no redirection")
+	require.Error(t, s.Open("https://nowhere.test/"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	gone := "http://" + l.Addr().String() + "/callback"
+	require.NoError(t, l.Close())
+	alice := s.NewClient(client.Config{RedirectURL: gone}).Session("alice")
+	pending, err := alice.Start(t.Context(), client.AuthCode{})
+	require.NoError(t, err)
+	err = s.Open(pending.URL)
+	require.Error(t, err, "nobody listens there")
+	require.NotContains(t, err.Error(), "code=")
+	require.NotContains(t, err.Error(), "state=")
+}
+
+// onBothForReal is onBoth for what uses the loopback interface on either network: in no synctest bubble.
+func onBothForReal(t *testing.T, f func(t *testing.T, s *clienttest.Server)) {
+	t.Run("in memory", func(t *testing.T) { f(t, clienttest.New(t)) })
+	t.Run("loopback", func(t *testing.T) {
+		s := clienttest.New(t)
+		s.Listen()
+		f(t, s)
 	})
 }
 

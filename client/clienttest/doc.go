@@ -14,6 +14,10 @@
 //	… let the program call api.URL by hc …
 //	s.RevokeAccessToken("") // and see how it gets over that
 //
+// The argument of HTTPClient is a name for the process that sends, which the ledger notes; "" is none. A program that
+// calls client.Session.HTTPClient itself, rather than Wrap, sends over the real network: have it meet the Server there, by
+// s.Listen(). One that logs in with a browser is given [Server.Open]; a web backend is driven by [Server.Browse].
+//
 // Any other OAuth 2 client is given s.Config(), s.HTTPClient("") and a token of s.Login.
 //
 // [Server.Fail] makes the next requests fail in the ways that networks and servers do; [Policy] says how
