@@ -304,13 +304,11 @@ func (r *Registration) serves(p *Program) error {
 		}
 	}
 	switch r.Method {
-	case MethodNone:
-	case MethodBasic, MethodPost, MethodSecretJWT:
-		if r.Secret.IsEmpty() {
+	case MethodNone, MethodBasic, MethodPost, p.method():
+		if r.needsSecret() && r.Secret.IsEmpty() {
 			return fmt.Errorf("its token_endpoint_auth_method is %s, without a client_secret", r.Method)
 		}
-	case p.method():
-	default:
+	default: // an assertion under the secret, too: who has not asked for it makes none
 		theirs := r.Method
 		if !slices.Contains(Methods, theirs) {
 			theirs = "unknown" // where a server has mixed up its members, it is a secret that it gives out right now
@@ -318,6 +316,10 @@ func (r *Registration) serves(p *Program) error {
 		return fmt.Errorf("its token_endpoint_auth_method is %s, not %s", theirs, p.method())
 	}
 	return nil
+}
+
+func (r *Registration) needsSecret() bool {
+	return r.Method == MethodBasic || r.Method == MethodPost || r.Method == MethodSecretJWT
 }
 
 // manage makes a request about a registration; body is empty but for a POST. The error is a *Failure: the server does not

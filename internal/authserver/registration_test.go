@@ -236,6 +236,7 @@ func TestR7591_3_2_1_2(t *testing.T) {
 		"more redirect URIs":          {`"redirect_uris":["https://h.example","http://127.0.0.1:7/callback"]`, authserver.MethodNone, ""},
 		"a secret that is missing":    {`"token_endpoint_auth_method":"client_secret_basic"`, "", "client_secret_basic"},
 		"a key that nobody has":       {`"token_endpoint_auth_method":"private_key_jwt"`, "", "private_key_jwt"},
+		"an assertion under a secret": {`"token_endpoint_auth_method":"client_secret_jwt","client_secret":"of-more-than-enough-octets-to-sign"`, "", "client_secret_jwt"},
 		"a certificate":               {`"token_endpoint_auth_method":"tls_client_auth"`, "", "tls_client_auth"},
 		"a method that nobody knows":  {`"token_endpoint_auth_method":"dance"`, "", "unknown"},
 		"another redirect URI":        {`"redirect_uris":["https://evil.example/cb"]`, "", "127.0.0.1"},
