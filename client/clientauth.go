@@ -58,7 +58,10 @@ func (c *Client) server(m *authserver.Metadata, methods, algorithms []string) (*
 		Audience: cmp.Or(m.Issuer, c.config.Issuer, m.TokenEndpoint),
 		Dialect:  c.profile.dialect,
 	}
-	if c.profile.AssertionForEndpoint && (c.protected == nil || c.config.Issuer != "") {
+	switch vouched := c.protected == nil || c.config.Issuer != ""; {
+	case vouched && c.profile.AssertionForURL:
+		s.Audience = "" // the URL of each request
+	case vouched && c.profile.AssertionForEndpoint:
 		s.Audience = m.TokenEndpoint // which a server that nobody vouches for could say to be another's
 	}
 	var err error

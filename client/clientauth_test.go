@@ -7,7 +7,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +25,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
+	profiles "github.com/evergrant/evergrant/client/provider"
 	"github.com/evergrant/evergrant/internal/jws"
 	"github.com/evergrant/evergrant/tokenstore"
 )
@@ -163,6 +167,62 @@ func TestEveryTokenRequestAuthenticates(t *testing.T) {
 			"/token authorization_code", "/device ", "/token urn:ietf:params:oauth:grant-type:device_code", "/token refresh_token", "/revoke ", "/revoke ",
 		}, asks)
 	})
+}
+
+// Okta wants every assertion for the very URL that it is sent to.
+func TestAssertionForTheURLThatItIsSentTo(t *testing.T) {
+	key := newKey(t)
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk("private_key_jwt")
+		d.metadata["authorization_endpoint"] = "https://as.test/authorize"
+		d.metadata["pushed_authorization_request_endpoint"] = "https://as.test/par"
+		d.metadata["introspection_endpoint"] = "https://as.test/introspect"
+		d.answer = func(n int, form url.Values) (int, string) {
+			switch {
+			case form.Has("response_type"):
+				return 201, `{"request_uri":"urn:example:1","expires_in":60}`
+			case !form.Has("grant_type"):
+				return 200, `{"active":true,"device_code":"DC","user_code":"UC","verification_uri":"https://as.test/v","interval":1}`
+			}
+			return 200, fmt.Sprintf(`{"access_token":"AT%d","token_type":"Bearer","refresh_token":"RT","expires_in":3600}`, n)
+		}
+		s := open(t, d.config(func(c *client.Config) {
+			c.ClientKey, c.RedirectURL, c.Provider = &client.Key{Signer: key}, "https://app.test/callback", profiles.Okta
+		})).Session("alice")
+		_, err := s.Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		require.NoError(t, s.Login(t.Context(), client.Device{Prompt: shrug}))
+		_, err = s.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = s.Introspect(t.Context(), nil)
+		require.NoError(t, err)
+		require.NoError(t, s.Logout(t.Context()))
+
+		asked := map[string]bool{}
+		for _, l := range d.letters() {
+			asked[l.url.Path] = true
+			_, claims := verified(t, l.form.Get("client_assertion"), &key.PublicKey)
+			require.Equal(t, l.url.String(), claims["aud"])
+		}
+		require.Equal(t, map[string]bool{"/par": true, "/device": true, "/token": true, "/introspect": true, "/revoke": true}, asked)
+	})
+}
+
+// Entra ID finds a key by its certificate, and knows one type of JWTs.
+func TestAssertionForEntraID(t *testing.T) {
+	certificate := selfSigned(t, "app")
+	signer := certificate.PrivateKey.(*ecdsa.PrivateKey)
+	parsed, err := x509.ParseCertificate(certificate.Certificate[0])
+	require.NoError(t, err)
+	sum := sha256.Sum256(certificate.Certificate[0])
+	d := newDesk("private_key_jwt")
+	s := d.session(t, func(c *client.Config) {
+		c.ClientKey, c.Provider = &client.Key{Signer: signer, Certificate: parsed}, profiles.Microsoft
+	})
+	token(t, s)
+	header, claims := verified(t, d.letters()[0].form.Get("client_assertion"), &signer.PublicKey)
+	require.Equal(t, map[string]any{"alg": "ES256", "typ": "JWT", "x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}, header)
+	require.Equal(t, "https://as.test/token", claims["aud"])
 }
 
 // TestAssertion holds an assertion against RFC 7523 and its update.
@@ -427,6 +487,8 @@ func TestTheRevocationEndpointMayWantAnotherMethod(t *testing.T) {
 
 func TestNewRefusesCredentialsThatCannotBe(t *testing.T) {
 	key, certificate := newKey(t), selfSigned(t, "app")
+	parsed, err := x509.ParseCertificate(certificate.Certificate[0])
+	require.NoError(t, err)
 	for name, row := range map[string]struct {
 		field string
 		spoil func(*client.Config)
@@ -445,6 +507,8 @@ func TestNewRefusesCredentialsThatCannotBe(t *testing.T) {
 		"a key that is none":                    {"Config.ClientKey.Signer", func(c *client.Config) { c.ClientKey = &client.Key{} }},
 		"R7523-3-7 alg none":                    {"Config.ClientKey.Algorithm", func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, Algorithm: "none"} }},
 		"an HMAC of a private key":              {"Config.ClientKey.Algorithm", func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, Algorithm: "HS256"} }},
+		"a certificate of another key":          {"Config.ClientKey.Certificate", func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, Certificate: parsed} }},
+		"a certificate of no key":               {"Config.ClientKey.Certificate", func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, Certificate: new(x509.Certificate)} }},
 		"R6749-4.4-1 nothing to show":           {"Config.ClientSecret", func(c *client.Config) { c.Grant = client.ClientCredentials{} }},
 		"R6749-4.4-1 a public client": {"Config.ClientSecret", func(c *client.Config) {
 			c.AuthMethod, c.ClientCertificate, c.Grant = "none", &certificate, client.ClientCredentials{}

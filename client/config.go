@@ -68,7 +68,8 @@ type Config struct {
 	ClientSecret string
 
 	// ClientKey authenticates the client by assertions (private_key_jwt, RFC 7523 §2.2): a fresh one for every
-	// request, for the issuer as its only audience, with a life of one minute by the server's clock. Nil: none.
+	// request, for the issuer as its only audience unless the Provider says otherwise, with a life of one minute by the
+	// server's clock. Nil: none.
 	ClientKey *Key
 
 	// ClientCertificate is presented to the authorization server and to resource servers that ask for a client

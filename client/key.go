@@ -2,6 +2,7 @@ package client
 
 import (
 	"crypto"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,11 @@ type Key struct {
 	// ID is the key id by which the server finds the public key (RFC 7515 §4.1.4). Empty: it is not said.
 	ID string
 
+	// Certificate is one of the public key, for servers that find keys by their certificates, such as Entra ID: assertions name it
+	// by its SHA-256 thumbprint (x5t#S256, RFC 7515 §4.1.8). It is not sent, and nothing of it but the key is looked at. Nil: it is not
+	// said.
+	Certificate *x509.Certificate
+
 	// Algorithm is how to sign, such as "PS256" (RFC 7518 §3.1). Empty: the first of the key's type that the server's
 	// metadata offers; where that offers none in particular, ES256, ES384, ES512, EdDSA or RS256. EdDSA is also called
 	// Ed25519 (RFC 9864): it is the name that the server's metadata lists which counts.
@@ -35,6 +41,11 @@ func (k *Key) prepare(field string) (*jws.Key, error) {
 	if k.Algorithm != "" {
 		if _, err := ready.Algorithm(k.Algorithm, nil); err != nil {
 			return nil, &ConfigError{field + ".Algorithm", "cannot be used: " + err.Error()}
+		}
+	}
+	if k.Certificate != nil {
+		if ready, err = ready.WithCertificate(k.Certificate); err != nil {
+			return nil, &ConfigError{field + ".Certificate", "cannot be used: " + err.Error()}
 		}
 	}
 	return ready, nil

@@ -175,7 +175,7 @@ func (p *profile) validate() error {
 func dialectOf(p *provider.Provider) authserver.Dialect {
 	return authserver.Dialect{
 		IDParam: p.Authorization.ClientIDParam, RequestSeparator: p.Authorization.ScopeSeparator,
-		RawBasic: p.RawBasic, JSON: p.Request.JSON, Header: maps.Clone(p.Request.Header),
+		RawBasic: p.RawBasic, AssertionType: p.AssertionType, JSON: p.Request.JSON, Header: maps.Clone(p.Request.Header),
 		RevokeByBearer: p.RevokeByBearer, RefreshGrant: p.Request.RefreshGrant,
 		Unwrap: slices.Clone(p.Answer.Unwrap), Members: maps.Clone(p.Answer.Members),
 		SuccessPath: p.Answer.Success.Path, SuccessText: p.Answer.Success.Value,

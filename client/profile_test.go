@@ -310,20 +310,24 @@ func TestProfileWithAnEmptySecret(t *testing.T) {
 func TestProfileOfAssertions(t *testing.T) {
 	const secret = "a secret of thirty-two bytes ..."
 	for name, row := range map[string]struct {
-		forEndpoint bool
-		audience    string
+		profile  profiles.Provider
+		audience string
+		kind     string
 	}{
-		"for the issuer":         {false, "https://as.example"},
-		"for the token endpoint": {true, oddToken},
+		"for the issuer":         {profiles.Provider{}, "https://as.example", "client-authentication+jwt"},
+		"for the token endpoint": {profiles.Provider{AssertionForEndpoint: true}, oddToken, "client-authentication+jwt"},
+		"of another type":        {profiles.Provider{AssertionType: "JWT"}, "https://as.example", "JWT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOdd(t).at(oddToken, 200, plainAnswer)
 			o.at("https://as.example/.well-known/oauth-authorization-server", 200,
 				`{"issuer":"https://as.example","authorization_endpoint":"`+oddAuth+`","token_endpoint":"`+oddToken+`"}`)
-			s := o.session(profiles.Provider{Issuer: "https://as.example", AssertionForEndpoint: row.forEndpoint}, client.Config{ClientSecret: secret, AuthMethod: "client_secret_jwt"})
+			row.profile.Issuer = "https://as.example"
+			s := o.session(row.profile, client.Config{ClientSecret: secret, AuthMethod: "client_secret_jwt"})
 			o.login(s)
-			_, claims := verified(t, o.last(oddToken).form.Get("client_assertion"), []byte(secret))
+			header, claims := verified(t, o.last(oddToken).form.Get("client_assertion"), []byte(secret))
 			require.Equal(t, row.audience, claims["aud"])
+			require.Equal(t, row.kind, header["typ"])
 		})
 	}
 }

@@ -19,6 +19,7 @@ var Microsoft = &Provider{
 	},
 	SecretMethod:         "client_secret_post",
 	AssertionForEndpoint: true,
+	AssertionType:        "JWT",
 	// Tenants that let nobody but administrators consent refuse a person who is asked for it again (AADSTS90094).
 	Authorization: Authorization{RefreshWithoutConsent: true},
 	Answer: Answer{Errors: map[string]string{

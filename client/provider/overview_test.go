@@ -130,6 +130,8 @@ func differences(p *provider.Provider) []string {
 	when("clients without a secret send an empty one", p.EmptySecret)
 	when("Basic without form-encoding", p.RawBasic)
 	when("assertions for the token endpoint", p.AssertionForEndpoint)
+	when("assertions for the URL that they are sent to", p.AssertionForURL)
+	text("assertions of the type", p.AssertionType)
 	text("refreshes at", p.RefreshURL)
 	when("a grant is revoked with its access token", p.RevokeByBearer)
 

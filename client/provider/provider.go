@@ -55,8 +55,17 @@ type Provider struct {
 	// RawBasic has client_secret_basic join the client id and the secret as they are. False: form-encoded (RFC 6749 §2.3.1).
 	RawBasic bool
 
-	// AssertionForEndpoint makes the client's assertions (RFC 7523 §2.2) for the token endpoint. False: for the issuer.
+	// AssertionForEndpoint makes the client's assertions (RFC 7523 §2.2) for the token endpoint, whichever endpoint they are sent to.
+	// False: for the issuer.
 	AssertionForEndpoint bool
+
+	// AssertionForURL makes each of them for the very URL that it is sent to. It goes before AssertionForEndpoint. False: for the
+	// same audience everywhere.
+	AssertionForURL bool
+
+	// AssertionType is the typ in their header, "JWT" at servers that know no other. Empty: client-authentication+jwt, as
+	// the update of RFC 7523 has it.
+	AssertionType string
 
 	Authorization Authorization // authorization requests, and what the browser brings back
 	Request       Request       // token requests

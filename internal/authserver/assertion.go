@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,8 @@ import (
 
 const (
 	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" // RFC 7523 §2.2
-	// assertionHeader is the explicit type that the update of RFC 7523 gives to the JWTs of clients.
+	// assertionHeader is the explicit type that the update of RFC 7523 gives to the JWTs of clients; Dialect.AssertionType
+	// goes before it.
 	assertionHeader = "client-authentication+jwt"
 	// assertionLife is short: some servers refuse what lives longer, and each assertion is used at once.
 	assertionLife = time.Minute
@@ -37,13 +39,14 @@ func NewClaims(issuer, subject, audience string, now time.Time, life time.Durati
 	return Claims{issuer, subject, audience, rand.Text(), now.Unix(), now.Add(life).Unix()}
 }
 
-// assertion makes the JWT that one request authenticates with (RFC 7523 §3).
-func (c *Client) assertion() (string, error) {
-	claims := NewClaims(c.ID, c.ID, c.Audience, time.Now().Add(c.Ahead), assertionLife)
+// assertion makes the JWT that one request to endpoint authenticates with (RFC 7523 §3).
+func (c *Client) assertion(endpoint string) (string, error) {
+	claims := NewClaims(c.ID, c.ID, cmp.Or(c.Audience, endpoint), time.Now().Add(c.Ahead), assertionLife)
+	header := jws.Header{Algorithm: c.Algorithm, Type: cmp.Or(c.Dialect.AssertionType, assertionHeader)}
 	if c.Method == MethodSecretJWT {
-		return hmac(c.Secret.Reveal(), c.Algorithm, claims)
+		return hmac(c.Secret.Reveal(), header, claims)
 	}
-	return c.Key.Sign(jws.Header{Algorithm: c.Algorithm, Type: assertionHeader}, claims)
+	return c.Key.Sign(header, claims)
 }
 
 // hmacs are the algorithms of client_secret_jwt and the lengths of their hashes, in bytes.
@@ -68,13 +71,13 @@ func HMAC(secret string, offered []string) (string, error) {
 }
 
 // hmac makes a JWS under secret. Only HMAC has chosen the algorithm.
-func hmac(secret, algorithm string, claims any) (string, error) {
+func hmac(secret string, header jws.Header, claims any) (string, error) {
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", err
 	}
-	key := jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: []byte(secret)}
-	signer, err := jose.NewSigner(key, (&jose.SignerOptions{}).WithType(assertionHeader))
+	key := jose.SigningKey{Algorithm: jose.SignatureAlgorithm(header.Algorithm), Key: []byte(secret)}
+	signer, err := jose.NewSigner(key, (&jose.SignerOptions{}).WithType(jose.ContentType(header.Type)))
 	if err != nil {
 		return "", err
 	}

@@ -45,7 +45,7 @@ type credentials struct {
 
 // authenticate adds exactly one kind of client authentication (RFC 6749 §2.3), an assertion made for this request
 // alone.
-func (c *Client) authenticate(form url.Values) (credentials, *Failure) {
+func (c *Client) authenticate(endpoint string, form url.Values) (credentials, *Failure) {
 	shown := credentials{form: make(url.Values, len(form)+3)}
 	maps.Copy(shown.form, form)
 	if separator := c.Dialect.RequestSeparator; separator != "" && form.Has("scope") {
@@ -71,7 +71,7 @@ func (c *Client) authenticate(form url.Values) (credentials, *Failure) {
 		if c.Method == MethodKeyJWT && c.Key == nil {
 			return credentials{}, &Failure{Outcome: Misconfigured, Err: errors.New("nothing was sent; there is no key to sign the client's assertion with")}
 		}
-		assertion, err := c.assertion()
+		assertion, err := c.assertion(endpoint)
 		if err != nil {
 			// A key service may be back for the next try.
 			return credentials{}, &Failure{Outcome: NotProcessed, Err: fmt.Errorf("nothing was sent; the client's assertion cannot be signed: %w", err)}

@@ -48,7 +48,7 @@ type Client struct {
 
 	Key       *jws.Key      // private_key_jwt
 	Algorithm string        // of the signature
-	Audience  string        // whom the assertions are for (RFC 7523 §3)
+	Audience  string        // whom the assertions are for (RFC 7523 §3); empty: each for the URL that it is sent to
 	Ahead     time.Duration // of the server's clock before the local one
 
 	// DPoP binds the tokens that are asked for to a key; nil: they are Bearer tokens.
@@ -114,7 +114,7 @@ func (c *Client) send(ctx context.Context, endpoint string, form url.Values, pro
 	if err := checkEndpoint(endpoint, true); err != nil {
 		return nil, &Failure{Outcome: Misconfigured, Err: fmt.Errorf("nothing was sent; check the endpoint's address: %w", err)}
 	}
-	shown, failure := c.authenticate(form)
+	shown, failure := c.authenticate(endpoint, form)
 	if failure != nil {
 		return nil, failure
 	}

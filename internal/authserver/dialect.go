@@ -16,6 +16,7 @@ type Dialect struct {
 	IDParam          string            // the name of client_id
 	RequestSeparator string            // between the scopes of a request, for a space
 	RawBasic         bool              // client_secret_basic without form-encoding
+	AssertionType    string            // typ of the client's assertions; "": that of the update of RFC 7523
 	JSON             bool              // parameters go as a JSON object
 	Header           map[string]string // of requests; replaces Accept and User-Agent, never Authorization
 

@@ -21,6 +21,8 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -44,6 +46,7 @@ type Key struct {
 	signer     crypto.Signer
 	public     jose.JSONWebKey
 	algorithms []jose.SignatureAlgorithm // that the key's type has, the preferred one first
+	thumbprint string                    // of its certificate, for x5t#S256; empty: none
 }
 
 // NewKey makes a Key of signer. id is its key id (RFC 7515 §4.1.4); empty: none. The error says which keys will do.
@@ -56,7 +59,20 @@ func NewKey(signer crypto.Signer, id string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Key{signer, jose.JSONWebKey{Key: public, KeyID: id}, algorithms}, nil
+	return &Key{signer: signer, public: jose.JSONWebKey{Key: public, KeyID: id}, algorithms: algorithms}, nil
+}
+
+// WithCertificate returns the key as Sign names it by a certificate, too (x5t#S256, RFC 7515 §4.1.8). The error says that the
+// certificate is of another key.
+func (k *Key) WithCertificate(certificate *x509.Certificate) (*Key, error) {
+	public, ok := certificate.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(k.public.Key) {
+		return nil, errors.New("it is of another key")
+	}
+	sum := sha256.Sum256(certificate.Raw)
+	named := *k
+	named.thumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
+	return &named, nil
 }
 
 // isNil reports whether there is nothing that can sign behind the interface: asking it for its public key would

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// Header is what the protected header of a signature says beside the key id (RFC 7515 §4).
+// Header is what the protected header of a signature says beside the key id and the certificate (RFC 7515 §4).
 type Header struct {
 	Algorithm string // one that Key.Algorithm has chosen
 	Type      string // typ; empty: none
@@ -26,10 +26,11 @@ type Header struct {
 // knows no context.
 func (k *Key) Sign(h Header, claims any) (string, error) {
 	header, err := json.Marshal(struct {
-		Algorithm string `json:"alg"`
-		ID        string `json:"kid,omitempty"`
-		Type      string `json:"typ,omitempty"`
-	}{h.Algorithm, k.public.KeyID, h.Type})
+		Algorithm  string `json:"alg"`
+		ID         string `json:"kid,omitempty"`
+		Thumbprint string `json:"x5t#S256,omitempty"`
+		Type       string `json:"typ,omitempty"`
+	}{h.Algorithm, k.public.KeyID, k.thumbprint, h.Type})
 	if err != nil {
 		return "", err
 	}
