@@ -2,9 +2,7 @@ package lockfile
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -52,7 +50,7 @@ func (l Living) Held(ctx context.Context, name string) (bool, error) {
 	file := flock.New(path, flock.SetFlag(os.O_RDONLY))
 	locked, err := file.TryLock()
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case IsAbsent(err):
 		return false, nil
 	case IsMomentary(err): // somebody else is removing it
 		return true, nil

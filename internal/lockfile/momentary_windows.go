@@ -2,6 +2,8 @@ package lockfile
 
 import (
 	"errors"
+	"io/fs"
+	"slices"
 	"syscall"
 )
 
@@ -15,4 +17,22 @@ const (
 func IsMomentary(err error) bool {
 	return errors.Is(err, errorSharingViolation) || errors.Is(err, errorLockViolation) ||
 		errors.Is(err, syscall.ERROR_ACCESS_DENIED)
+}
+
+// unreachable are what Windows says when the server of a share, or the share, cannot be reached: of the first of them Go
+// says fs.ErrNotExist.
+var unreachable = []syscall.Errno{
+	53,   // ERROR_BAD_NETPATH
+	64,   // ERROR_NETNAME_DELETED
+	67,   // ERROR_BAD_NET_NAME
+	1231, // ERROR_NETWORK_UNREACHABLE
+}
+
+// IsAbsent reports whether err says that a file or folder is not there. What cannot be reached may be there.
+func IsAbsent(err error) bool {
+	var number syscall.Errno
+	if errors.As(err, &number) && slices.Contains(unreachable, number) {
+		return false
+	}
+	return errors.Is(err, fs.ErrNotExist)
 }

@@ -22,7 +22,8 @@
 // On Unix files have mode 0600. A file that is open to others is closed to them when it is read, and the
 // listeners of Notify are told its name: somebody may have read it. A folder that the store makes has
 // mode 0700. One that others can write to, group included, is refused: who can put files there may have
-// done so. Folder and files belong to the user that the program runs as, also when that is root. The
+// done so. (Kubernetes opens a volume with fsGroup to the group at every start of a pod: set fsGroupChangePolicy:
+// OnRootMismatch in the pod's securityContext, and name a folder below the volume's own.) Folder and files belong to the user that the program runs as, also when that is root. The
 // folder may be named by a symbolic link; a link in the place of a file is refused. Windows has no such
 // modes: there the folder must lie where its access list keeps others out, as everything below the user's
 // profile does.
@@ -42,6 +43,11 @@
 // or the new one, whole, as far as the file system renames in one step. Local ones do; some drivers of
 // FUSE show for an instant that nothing is there. What a killed writer left behind goes with the next Swap of the same key.
 //
+// A folder that is missing holds no grants. But where a Store has found or put some, and the folder's place then lies on
+// another volume, as when a share or a disk goes away, every call is ErrFolderGone until the volume is back: nobody is
+// taken to have logged out. A process that starts meanwhile cannot know, and begins with an empty folder; on Unix,
+// make the bare mount point unwritable for the program (chattr +i, say) to have an error there too.
+//
 // # Concurrency
 //
 // Load takes no lock. Swap takes one of sixteen lock files, which stay in the folder: who deletes
@@ -59,7 +65,7 @@
 // Where locks stay within one machine the folder is refused with ErrLocalLocks, even if no other machine
 // uses it today: NFS with nolock or local_lock, Lustre with localflock, SMB mounted by Linux (which also
 // makes up modes), sshfs and other drivers of FUSE for remote places, 9p, virtiofs and folders that a
-// virtual machine shares with its host. macOS does not tell how a network file system is mounted, so all
+// virtual machine shares with its host, those of Docker Desktop and WSL among them. macOS does not tell how a network file system is mounted, so all
 // are refused there.
 //
 // Copying a folder to a second machine gives two programs one refresh token, and a server that rotates

@@ -38,6 +38,11 @@ type Options struct {
 // may use it. The text around it names the file system; a folder on a local disk is the way out.
 var ErrLocalLocks = lockfile.ErrLocal
 
+// ErrFolderGone says that the folder in which this Store has found or put grants is not there, and that what is in its
+// place, or above it, lies on another volume: nothing can be said of any grant until its own is mounted again. A folder
+// that a person has deleted is no error: its grants are absent.
+var ErrFolderGone = errors.New("the folder is gone: is its volume mounted?")
+
 // Store is a tokenstore.Store in a folder. It is a Lister, a Liveness, a Prober and a Notifier too, and
 // safe for concurrent use by goroutines and processes.
 type Store struct {
@@ -46,6 +51,7 @@ type Store struct {
 	locks   [16]*lockfile.Lock
 	living  lockfile.Living
 	checked atomic.Pointer[fs.FileInfo] // the folder whose file system was last found good
+	home    atomic.Pointer[fs.FileInfo] // the folder in which a grant was last found or put; nil: none was yet
 	board   notice.Board
 }
 
@@ -79,7 +85,7 @@ func New(dir string, options Options) (*Store, error) {
 		}
 	}
 	for i := range s.locks {
-		s.locks[i] = lockfile.New(filepath.Join(dir, "lock-"+strconv.FormatInt(int64(i), 16)))
+		s.locks[i] = lockfile.New(filepath.Join(dir, lockPrefix+strconv.FormatInt(int64(i), 16)))
 	}
 	return s, nil
 }
@@ -89,18 +95,22 @@ func (s *Store) Load(ctx context.Context, key string) ([]byte, tokenstore.Versio
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
-	_, err := guardFolder(s.dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	folder, err := s.folder()
+	if lockfile.IsAbsent(err) {
 		return nil, "", tokenstore.ErrNotFound
 	}
 	if err != nil {
 		return nil, "", err
 	}
 	value, version, err := s.read(ctx, key)
-	if err == nil && version == "" {
-		err = tokenstore.ErrNotFound
+	if err != nil {
+		return nil, "", err
 	}
-	return value, version, err
+	if version == "" {
+		return nil, "", tokenstore.ErrNotFound
+	}
+	s.settle(folder)
+	return value, version, nil
 }
 
 // Swap implements tokenstore.Store. What it writes outlives a crash of the machine.
@@ -108,7 +118,8 @@ func (s *Store) Swap(ctx context.Context, key string, old tokenstore.Version, va
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	if err := s.makeFolder(); err != nil {
+	folder, err := s.makeFolder()
+	if err != nil {
 		return "", err
 	}
 	release, err := s.lock(key).Acquire(ctx)
@@ -123,7 +134,11 @@ func (s *Store) Swap(ctx context.Context, key string, old tokenstore.Version, va
 	case current != old:
 		return "", tokenstore.ErrConflict
 	case len(value) > 0:
-		return s.write(ctx, key, value, current == "")
+		version, err := s.write(ctx, key, value, current == "")
+		if err == nil {
+			s.settle(folder)
+		}
+		return version, err
 	case current == "":
 		return "", nil
 	}
@@ -135,7 +150,7 @@ func (s *Store) Swap(ctx context.Context, key string, old tokenstore.Version, va
 
 // Hold implements tokenstore.Liveness.
 func (s *Store) Hold(ctx context.Context, name string) (release func(), err error) {
-	if err := s.makeFolder(); err != nil {
+	if _, err := s.makeFolder(); err != nil {
 		return nil, err
 	}
 	return s.living.Hold(ctx, name)
@@ -143,11 +158,18 @@ func (s *Store) Hold(ctx context.Context, name string) (release func(), err erro
 
 // Held implements tokenstore.Liveness.
 func (s *Store) Held(ctx context.Context, name string) (bool, error) {
-	return s.living.Held(ctx, name)
+	held, err := s.living.Held(ctx, name)
+	if held || err != nil {
+		return held, err
+	}
+	return false, s.mustBeHere()
 }
 
 // Notify implements tokenstore.Notifier: it tells of files that were open to others.
 func (s *Store) Notify(tell func(key, text string)) (stop func()) { return s.board.Notify(tell) }
+
+// lockPrefix begins the names of the files that writers lock.
+const lockPrefix = "lock-"
 
 // They keep a grant's file apart from the other files of the folder, and its name from those that
 // Windows reserves.
@@ -172,8 +194,11 @@ func (s *Store) lock(key string) *lockfile.Lock {
 func (s *Store) read(ctx context.Context, key string) ([]byte, tokenstore.Version, error) {
 	path := s.path(key)
 	e, found, err := s.readFile(ctx, path)
-	if err != nil || !found {
+	if err != nil {
 		return nil, "", err
+	}
+	if !found {
+		return nil, "", s.mustBeHere() // it may have gone after the last look
 	}
 	value, err := s.open(ctx, path, key, e)
 	return value, e.version, err

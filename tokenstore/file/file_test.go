@@ -221,3 +221,18 @@ func TestSwapWaitsForTheLockUntilItsContextEnds(t *testing.T) {
 type keyFunc func() ([]byte, error)
 
 func (f keyFunc) Key(context.Context, bool) ([]byte, error) { return f() }
+
+// A person who deletes the folder logs everybody out.
+func TestDeletedFolderIsAbsent(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	s := plain(t, dir)
+	version := put(t, s, "k", "v")
+	for _, gone := range []string{dir, filepath.Dir(dir)} {
+		require.NoError(t, os.RemoveAll(gone))
+		_, _, err := s.Load(t.Context(), "k")
+		require.ErrorIs(t, err, tokenstore.ErrNotFound)
+		_, err = s.Swap(t.Context(), "k", version, []byte("w"))
+		require.ErrorIs(t, err, tokenstore.ErrConflict)
+		version = put(t, s, "k", "v")
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/evergrant/evergrant/internal/lockfile"
 	"github.com/evergrant/evergrant/tokenstore/internal/durable"
@@ -21,7 +23,7 @@ func (s *Store) Probe(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.makeFolder(); err != nil {
+	if _, err := s.makeFolder(); err != nil {
 		return err
 	}
 	if err := s.probeKey(ctx); err != nil {
@@ -57,18 +59,73 @@ func (s *Store) probeKey(ctx context.Context) error {
 }
 
 // makeFolder makes the folder if it is missing, and checks that grants may lie there.
-func (s *Store) makeFolder() error {
-	info, err := guardFolder(s.dir)
-	if errors.Is(err, fs.ErrNotExist) {
+func (s *Store) makeFolder() (fs.FileInfo, error) {
+	info, err := s.folder()
+	if lockfile.IsAbsent(err) {
 		if err := durable.MakeFolder(s.dir); err != nil {
-			return fmt.Errorf("file: the folder cannot be made: %w", err)
+			return nil, fmt.Errorf("file: the folder cannot be made: %w", err)
 		}
-		info, err = guardFolder(s.dir)
+		info, err = s.folder()
 	}
 	if err != nil {
+		return nil, err
+	}
+	return info, s.checkLocks(info)
+}
+
+// folder looks at the folder. Where there is none, lockfile.IsAbsent says so of the error; where its volume is away the
+// error wraps ErrFolderGone.
+func (s *Store) folder() (fs.FileInfo, error) {
+	info, err := guardFolder(s.dir)
+	home := s.home.Load()
+	if home == nil || err != nil && !lockfile.IsAbsent(err) || err == nil && os.SameFile(info, *home) {
+		return info, err
+	}
+	if err == nil {
+		// A volume that is mounted anew may be another device by name. What was written to it tells.
+		if device(info) == device(*home) || s.isInUse() {
+			return info, nil
+		}
+	} else if above, found := existing(filepath.Dir(s.dir)); found && device(above) == device(*home) {
+		return nil, err // a person has deleted it
+	}
+	return nil, fmt.Errorf("file: %s: %w", s.dir, ErrFolderGone)
+}
+
+// existing looks at path or, if that is not there, at what is nearest above it.
+func existing(path string) (info fs.FileInfo, found bool) {
+	info, err := os.Stat(path)
+	if above := filepath.Dir(path); lockfile.IsAbsent(err) && above != path {
+		return existing(above)
+	}
+	return info, err == nil
+}
+
+// isInUse reports whether a Store has written to the folder: its lock files stay there.
+func (s *Store) isInUse() bool {
+	entries, err := os.ReadDir(s.dir)
+	return err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool {
+		return strings.HasPrefix(entry.Name(), lockPrefix) || strings.HasPrefix(entry.Name(), filePrefix)
+	})
+}
+
+// mustBeHere returns an error if it cannot be said that something is not in the folder.
+func (s *Store) mustBeHere() error {
+	if s.home.Load() == nil {
+		return nil
+	}
+	if _, err := s.folder(); !lockfile.IsAbsent(err) {
 		return err
 	}
-	return s.checkLocks(info)
+	return nil
+}
+
+// settle remembers the folder in which a grant was found or put.
+func (s *Store) settle(folder fs.FileInfo) {
+	if home := s.home.Load(); home == nil || !os.SameFile(folder, *home) {
+		kept := folder // which alone goes to the heap
+		s.home.Store(&kept)
+	}
 }
 
 // checkLocks refuses a file system whose locks are not worth anything. That is looked up again only when
@@ -88,7 +145,7 @@ func (s *Store) checkLocks(info fs.FileInfo) error {
 // is closed, and the listeners are told.
 func (s *Store) readFile(ctx context.Context, path string) (e envelope, found bool, err error) {
 	data, was, err := readFile(ctx, path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if lockfile.IsAbsent(err) {
 		return e, false, nil
 	}
 	if err != nil {

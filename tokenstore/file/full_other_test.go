@@ -11,3 +11,4 @@ import (
 func writeToFullDisk(context.Context, *file.Store) error  { return nil }
 func useNetworkFolder(context.Context, *file.Store) error { return nil }
 func useSmallDisk(context.Context, *file.Store) error     { return nil }
+func loseVolume(context.Context, *file.Store) error       { return nil }

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/evergrant/evergrant/internal/lockfile"
 )
 
 // Keys implements tokenstore.Lister. It reads the heads of the files without opening their seals, so
@@ -52,8 +53,8 @@ func (s *Store) keyOf(ctx context.Context, path string) (key string, found bool,
 
 // names returns the names of the grants' files.
 func (s *Store) names() ([]string, error) {
-	if _, err := guardFolder(s.dir); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.folder(); err != nil {
+		if lockfile.IsAbsent(err) {
 			return nil, nil
 		}
 		return nil, err

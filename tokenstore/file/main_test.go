@@ -32,6 +32,7 @@ var jobs = map[string]func(context.Context, *file.Store) error{
 	"full":          writeToFullDisk,
 	"network":       useNetworkFolder,
 	"disk":          useSmallDisk,
+	"volume":        loseVolume,
 }
 
 func TestMain(m *testing.M) {

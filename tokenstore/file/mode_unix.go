@@ -28,6 +28,8 @@ func guardFolder(dir string) (fs.FileInfo, error) {
 		return nil, fmt.Errorf("file: the folder %s belongs to another user: name one of the program's own, in it if need be: %w", dir, fs.ErrPermission)
 	case mode&0o022 != 0 && mode&fs.ModeSticky != 0:
 		return nil, fmt.Errorf("file: the folder %s is shared with others: name a folder of the program's own in it: %w", dir, fs.ErrPermission)
+	case mode&0o022 == 0o020 && mode&fs.ModeSetgid != 0: // so Kubernetes leaves it
+		return nil, fmt.Errorf("file: the group can write to the folder %s (%v): see that all in it is yours, then chmod 700 it; where a pod's fsGroup opens it at every start, set fsGroupChangePolicy: OnRootMismatch in its securityContext, and name a folder below the volume's own: %w", dir, mode, fs.ErrPermission)
 	case mode&0o022 != 0:
 		return nil, fmt.Errorf("file: others can write to the folder %s (%v): see that all in it is yours, then chmod 700 it, or name a folder of the program's own in it: %w", dir, mode, fs.ErrPermission)
 	}
@@ -59,4 +61,13 @@ func guardFile(f *os.File) (was fs.FileMode, err error) {
 func isForeign(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int64(stat.Uid) != int64(os.Geteuid())
+}
+
+// device names the volume on which what info describes lies.
+func device(info fs.FileInfo) uint64 {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return uint64(stat.Dev)
 }

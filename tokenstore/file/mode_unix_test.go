@@ -117,6 +117,17 @@ func TestFolderThatOthersCanWriteToIsRefused(t *testing.T) {
 	}
 }
 
+// The text says what to do where Kubernetes opens the folder to the pod's group at every start.
+func TestFolderThatFsGroupHasOpenedIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	s := sealed(t, dir)
+	version := put(t, s, "k", "v")
+	require.NoError(t, os.Chmod(dir, 0o770|fs.ModeSetgid))
+	requireFolderRefused(t, s, version)
+	_, _, err := s.Load(t.Context(), "k")
+	require.ErrorContains(t, err, "fsGroupChangePolicy: OnRootMismatch")
+}
+
 func TestWhatBelongsToAnotherUserIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 { // who cannot give files away
 		_, _, err := sealed(t, "/").Load(t.Context(), "k")

@@ -135,3 +135,105 @@ func TestNetworkFolder(t *testing.T) {
 }
 
 func TestSmallDisk(t *testing.T) { withMounts(t, "disk") }
+
+// loseVolume runs where all mounts are its own: it takes the volume of a folder away from under a Store, and gives it
+// back as another device. The folder is that where the volume is mounted, or one below.
+func loseVolume(ctx context.Context, _ *file.Store) error {
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	for i, below := range []string{"", "below", "far/below"} {
+		point := filepath.Join(childDir(), fmt.Sprintf("volume %d", i))
+		if err := os.MkdirAll(point, 0o700); err != nil {
+			return err
+		}
+		s, err := file.New(filepath.Join(point, below), file.Options{Plaintext: true})
+		if err != nil {
+			return err
+		}
+		if err := loseVolumeOf(ctx, s, point, below); err != nil {
+			return fmt.Errorf("%q: %w", below, err)
+		}
+	}
+	return nil
+}
+
+func loseVolumeOf(ctx context.Context, s *file.Store, point, below string) error {
+	if err := syscall.Mount("tmpfs", point, "tmpfs", 0, "mode=700"); err != nil {
+		return err
+	}
+	if _, _, err := s.Load(ctx, "k"); !errors.Is(err, tokenstore.ErrNotFound) {
+		return fmt.Errorf("of an empty volume: %w", err)
+	}
+	version, err := s.Swap(ctx, "k", "", []byte("v"))
+	if err != nil {
+		return err
+	}
+	saved := filepath.Join(childDir(), "saved")
+	if err := os.CopyFS(saved, os.DirFS(point)); err != nil {
+		return err
+	}
+	defer os.RemoveAll(saved)
+	if err := syscall.Unmount(point, 0); err != nil {
+		return err
+	}
+	if err := isGone(ctx, s, version); err != nil {
+		return err
+	}
+	if left, _ := filepath.Glob(filepath.Join(point, "*")); len(left) > 0 {
+		return fmt.Errorf("left on the bare mount point: %q", left)
+	}
+	if err := syscall.Mount("tmpfs", point, "tmpfs", 0, "mode=700"); err != nil {
+		return err
+	}
+	if err := os.CopyFS(point, os.DirFS(saved)); err != nil {
+		return err
+	}
+	if below != "" { // os.CopyFS made folders as the mask lets it
+		if err := os.Chmod(filepath.Join(point, below), 0o700); err != nil {
+			return err
+		}
+	}
+	if version, err = s.Swap(ctx, "k", version, []byte("w")); err != nil {
+		return fmt.Errorf("of a volume that is back: %w", err)
+	}
+	if below == "" {
+		return nil
+	}
+	if err := os.RemoveAll(filepath.Join(point, below)); err != nil { // by a person
+		return err
+	}
+	if _, _, err := s.Load(ctx, "k"); !errors.Is(err, tokenstore.ErrNotFound) {
+		return fmt.Errorf("of a deleted folder: %w", err)
+	}
+	if _, err := s.Swap(ctx, "k", version, []byte("x")); !errors.Is(err, tokenstore.ErrConflict) {
+		return fmt.Errorf("of a deleted folder: %w", err)
+	}
+	_, err = s.Swap(ctx, "k", "", []byte("x"))
+	return err
+}
+
+// isGone checks that nothing is said of the grant, whatever is asked.
+func isGone(ctx context.Context, s *file.Store, version tokenstore.Version) error {
+	_, _, loaded := s.Load(ctx, "k")
+	_, replaced := s.Swap(ctx, "k", version, []byte("w"))
+	_, deleted := s.Swap(ctx, "k", version, nil)
+	_, created := s.Swap(ctx, "k", "", []byte("w"))
+	_, held := s.Hold(ctx, "attempt")
+	_, lives := s.Held(ctx, "attempt")
+	var listed error
+	for _, err := range s.Keys(ctx, "") {
+		listed = err
+	}
+	for name, err := range map[string]error{
+		"Load": loaded, "replacement": replaced, "deletion": deleted, "creation": created, "Hold": held, "Held": lives,
+		"Keys": listed, "Probe": s.Probe(ctx),
+	} {
+		if !errors.Is(err, file.ErrFolderGone) || errors.Is(err, tokenstore.ErrNotFound) || errors.Is(err, tokenstore.ErrConflict) {
+			return fmt.Errorf("%s without the volume: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func TestVolumeThatGoesAwayTakesNoGrantAlong(t *testing.T) { withMounts(t, "volume") }

@@ -248,7 +248,7 @@ func (e *Either) Keys(ctx context.Context, prefix string) iter.Seq2[string, erro
 
 // Hold implements tokenstore.Liveness. It needs no keychain. Where the fallback is a Liveness too it holds there as
 // well, for programs that know the fallback alone.
-func (e *Either) Hold(ctx context.Context, name string) (func(), error) {
+func (e *Either) Hold(ctx context.Context, name string) (release func(), err error) {
 	here, err := e.ring.Hold(ctx, name)
 	fallback, ok := e.fallback.(tokenstore.Liveness)
 	if err != nil || !ok {

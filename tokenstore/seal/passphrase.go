@@ -77,7 +77,7 @@ func (p *phrase) check() error {
 // this process, so nothing more is sealed with it.
 func (p *phrase) Key(ctx context.Context, create bool) ([]byte, error) {
 	salt, id, err := p.read(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
+	if lockfile.IsAbsent(err) {
 		if !create {
 			return nil, nil
 		}
@@ -113,7 +113,7 @@ func (p *phrase) make(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
 	defer release()
-	if _, _, err := p.read(ctx); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := p.read(ctx); !lockfile.IsAbsent(err) {
 		if err != nil {
 			return nil, err
 		}

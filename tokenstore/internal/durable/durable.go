@@ -20,7 +20,7 @@ const Suffix = ".tmp"
 func MakeFolder(dir string) error {
 	_, err := os.Stat(dir)
 	parent := filepath.Dir(dir)
-	if !errors.Is(err, fs.ErrNotExist) || parent == dir {
+	if !lockfile.IsAbsent(err) || parent == dir {
 		return err
 	}
 	if err := MakeFolder(parent); err != nil {
@@ -63,7 +63,7 @@ func mustBeAbsent(path string) error {
 	switch {
 	case err == nil:
 		return fs.ErrExist
-	case errors.Is(err, fs.ErrNotExist):
+	case lockfile.IsAbsent(err):
 		return nil
 	}
 	return err
@@ -82,7 +82,7 @@ func Try(ctx context.Context, path string, data []byte) error {
 func Remove(ctx context.Context, path string) error {
 	for _, name := range []string{path + Suffix, path} {
 		err := Patiently(ctx, func() error { return os.Remove(name) })
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !lockfile.IsAbsent(err) {
 			return err
 		}
 	}
