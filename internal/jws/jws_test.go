@@ -148,6 +148,18 @@ func keySet(t *testing.T, keys ...jose.JSONWebKey) jws.KeySet {
 	return set
 }
 
+// RSA keys count from 2048 bits to 4096.
+func TestLengthsOfRSAKeys(t *testing.T) {
+	for bits, want := range map[int]int{2047: 0, 2048: 1, 4096: 1, 4097: 0, 16384: 0} {
+		public := &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), bits-1, 1), E: 65537}
+		document, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: public, KeyID: "long"}}})
+		require.NoError(t, err)
+		set, err := jws.ParseKeySet(document)
+		require.NoError(t, err)
+		require.Len(t, set, want, "%d bits", bits)
+	}
+}
+
 // forged is signed with another payload.
 func forged(signed string) string {
 	parts := strings.Split(signed, ".")

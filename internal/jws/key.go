@@ -4,7 +4,9 @@
 // # Algorithms
 //
 // ES256, ES384, ES512, EdDSA and Ed25519, RS256 to RS512 and PS256 to PS512, as far as the key's type has them. EdDSA
-// is the older name of Ed25519 (RFC 9864 §2.2): no other curve of it is known here. There is no way to ask for "none" or for an HMAC here. An RSA key shorter than 2048 bits is refused (RFC 7518 §3.3).
+// is the older name of Ed25519 (RFC 9864 §2.2): no other curve of it is known here. There is no way to ask for
+// "none" or for an HMAC here. An RSA key shorter than 2048 bits is refused (RFC 7518 §3.3). Nor is a signature verified with one
+// longer than 4096 bits, go-jose's bound, which keeps an issuer from making that slow.
 //
 // # Secrets
 //

@@ -23,7 +23,8 @@ var ErrUnknownKey = errors.New("it is signed with none of the issuer's keys")
 type KeySet []jose.JSONWebKey
 
 // ParseKeySet reads a JWK Set. Keys of unknown types, for other uses than signatures, or too short, are left out: they are
-// for somebody else. The error quotes nothing.
+// for somebody else. So are RSA keys longer than 4096 bits (jose.MaxRSAModulusBits): what they have signed is ErrUnknownKey. The
+// error quotes nothing.
 func ParseKeySet(data []byte) (KeySet, error) {
 	var document struct {
 		Keys []json.RawMessage `json:"keys"`
