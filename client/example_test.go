@@ -14,6 +14,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/client/clienttest"
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
 )
@@ -30,7 +31,7 @@ func Example() {
 		if err != nil {
 			return err
 		}
-		defer c.Close(ctx)
+		defer c.Close(context.WithoutCancel(ctx)) // saves what is under way, also after a signal
 		alice := c.Session("alice")
 		resp, err := alice.HTTPClient().Get("https://api.example.com/me")
 		if err != nil {
@@ -176,4 +177,41 @@ func ExampleSession_Resource() {
 	fmt.Println(mail == files, mail == alice.Resource("https://mail.example.com"))
 	_, _ = mail.HTTPClient(), files.HTTPClient() // each sends access tokens of its own
 	// Output: false true
+}
+
+// Who has logged in, and whose grant is still good.
+func ExampleClient_Keys() {
+	ctx, t := context.Background(), new(example)
+	defer t.end()
+	server := clienttest.New(t)
+	c := server.NewClient(client.Config{Scopes: []string{"read"}})
+	alice := c.Session("alice")
+	if err := alice.Login(ctx, client.Browser{Open: server.Open}); err != nil {
+		panic(err)
+	}
+	list := func() error {
+		for account, err := range c.Keys(ctx) {
+			if err != nil {
+				return err
+			}
+			status, err := c.Session(account).Status(ctx)
+			if err != nil {
+				return err
+			}
+			fmt.Println(account, status.LoggedIn, status.Scopes)
+		}
+		return nil
+	}
+	logout := func() error {
+		err := alice.Logout(ctx) // revokes the grant at the server, and deletes it
+		return err
+	}
+	fmt.Println(list())
+	fmt.Println(logout())
+	fmt.Println(list())
+	// Output:
+	// alice true [read]
+	// <nil>
+	// <nil>
+	// <nil>
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/provider"
+	"github.com/evergrant/evergrant/tokenstore"
 )
 
 // A server that nobody has described yet needs a profile, and nothing else.
@@ -85,4 +86,23 @@ func ExampleFor() {
 	p.API.Hosts = []string{"api.acme.example"}
 	fmt.Println(p.Name)
 	// Output: Okta
+}
+
+// The profile of Google asks for a refresh token in Google's own way: the scope offline_access, which Google does not know, is
+// left out.
+func Example_google() {
+	id, secret, store := "1234.apps.googleusercontent.com", "a secret", tokenstore.NewMemory()
+	config := client.Config{
+		Provider:     provider.Google,
+		ClientID:     id,
+		ClientSecret: secret, // Google gives desktop programs one, too
+		Scopes:       []string{"openid", "https://www.googleapis.com/auth/drive.readonly"},
+		Store:        store,
+	}
+	c, err := client.New(config)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(c)
+	// Output: client.Config(issuer "https://accounts.google.com", token endpoint "", client id "1234.apps.googleusercontent.com")
 }

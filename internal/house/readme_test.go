@@ -13,7 +13,7 @@ import (
 
 var block = regexp.MustCompile("(?ms)^(?:<!-- code: (\\w+) -->\n)?```go\n(.*?)^```$")
 
-// TestREADMEIsCompiledCode compares the README's Go with the example of package client that the comment above it names:
+// TestREADMEIsCompiledCode compares the README's Go with the example of package client, or of its provider, that the comment above it names:
 // its lines stand there, one after the other, however indented.
 func TestREADMEIsCompiledCode(t *testing.T) {
 	text, err := fs.ReadFile(house, "README.md")
@@ -26,18 +26,18 @@ func TestREADMEIsCompiledCode(t *testing.T) {
 		require.NotEmptyf(t, name, "no comment says where this is compiled: %s", code)
 		t.Run(name, func(t *testing.T) {
 			source, ok := examples[name]
-			require.True(t, ok, "is there a function of this name in package client's tests?")
+			require.True(t, ok, "is there a function of this name in the tests of package client or provider?")
 			require.Contains(t, flush(source), flush(code))
 		})
 	}
 }
 
-// exampleFunctions gives the source of every Example function of package client.
+// exampleFunctions gives the source of every Example function of the packages client and provider.
 func exampleFunctions(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	for _, name := range files(t) {
-		if path.Dir(name) != "client" || !strings.HasSuffix(name, "_test.go") {
+		if dir := path.Dir(name); dir != "client" && dir != "client/provider" || !strings.HasSuffix(name, "_test.go") {
 			continue
 		}
 		source, err := fs.ReadFile(house, name)
