@@ -77,7 +77,7 @@ func (s *Session) begin(ctx context.Context, flow AuthCode, redirectURL string) 
 	}
 	s.request(asked, p)
 	s.client.profile.ask(asked, flow.Params, p)
-	if metadata.PushEndpoint != "" {
+	if metadata.PushEndpoint != "" && (metadata.PushRequired || !s.client.profile.Authorization.NoPAR) {
 		return p, s.push(ctx, server, metadata, p, asked)
 	}
 	p.URL, err = withQuery(metadata.AuthorizationEndpoint, asked)

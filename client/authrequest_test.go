@@ -480,6 +480,24 @@ func TestPushedAuthorizationRequest(t *testing.T) {
 	}
 }
 
+// An endpoint for pushed requests that is closed to the client is left alone, unless there is no other way in.
+func TestRequestsAreNotPushedWhereTheProfileSaysSo(t *testing.T) {
+	for name, required := range map[string]bool{"offered": false, "demanded": true} {
+		t.Run(name, func(t *testing.T) {
+			d := newOffice()
+			d.metadata["pushed_authorization_request_endpoint"] = "https://as.test/par"
+			d.metadata["require_pushed_authorization_requests"] = required
+			d.answer = func(int, url.Values) (int, string) { return http.StatusCreated, `{"request_uri":"urn:example:1"}` }
+			_, asked := begin(t, d.web(t, func(c *client.Config) {
+				c.Provider = &profiles.Provider{Authorization: profiles.Authorization{NoPAR: true}}
+			}), nil)
+			require.Equal(t, required, asked.Has("request_uri"))
+			require.Equal(t, !required, asked.Has("code_challenge"))
+			require.Equal(t, required, len(d.letters()) == 1)
+		})
+	}
+}
+
 // Shows R9126-2.2-1: a person who opens the address by hand has all the time of the login, although a pushed request ends before.
 func TestPushedRequestsThatEndAreReplaced(t *testing.T) {
 	d := newOffice()

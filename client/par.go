@@ -17,8 +17,8 @@ const (
 )
 
 // push hands p's authorization request over to the server, where it neither meets the person's browser nor grows too long
-// for an address (RFC 9126). It is done wherever the metadata names an endpoint: that says that it works, and a
-// failure is not got round by sending the same openly.
+// for an address (RFC 9126). It is done wherever the metadata names an endpoint and the profile does not say that it is closed to
+// this client: that says that it works, and a failure is not got round by sending the same openly.
 func (s *Session) push(ctx context.Context, server *authserver.Client, m *authserver.Metadata, p *Pending, form url.Values) error {
 	p.again = func(ctx context.Context) (string, time.Duration, error) {
 		ctx, cancel := context.WithTimeout(ctx, spendLimit)

@@ -7,7 +7,7 @@ import "golang.org/x/oauth2/endpoints"
 var Google = &Provider{
 	Name:          "Google",
 	Issuers:       []string{"https://accounts.google.com"},
-	TokenHosts:    []string{"oauth2.googleapis.com"},
+	TokenHosts:    []string{"oauth2.googleapis.com", "accounts.google.com", "www.googleapis.com"}, // older programs name the latter two
 	Issuer:        "https://accounts.google.com",
 	Endpoint:      endpoints.Google,
 	RevocationURL: "https://oauth2.googleapis.com/revoke",

@@ -15,7 +15,7 @@ var Linear = &Provider{
 	Authorization: Authorization{ScopeSeparator: ","},
 	Answer:        Answer{ScopeSeparator: ","}, // not confirmed: spaces do as well
 	API: API{
-		Hosts: []string{"api.linear.app"},
+		Hosts: []string{"api.linear.app", "uploads.linear.app"},
 		Rejected: []Rejection{
 			{Status: 400, Path: "errors.0.extensions.code", Values: []string{"AUTHENTICATION_ERROR"}}, // not confirmed
 		},

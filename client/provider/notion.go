@@ -11,6 +11,7 @@ var Notion = &Provider{
 		AuthURL:  "https://api.notion.com/v1/oauth/authorize",
 		TokenURL: "https://api.notion.com/v1/oauth/token",
 	},
+	RevocationURL: "https://api.notion.com/v1/oauth/revoke",
 	SecretMethod:  "client_secret_basic",
 	Authorization: Authorization{Params: map[string]string{"owner": "user"}},
 	Request:       Request{JSON: true, Header: map[string]string{"Notion-Version": "2022-06-28"}},

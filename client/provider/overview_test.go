@@ -142,6 +142,7 @@ func differences(p *provider.Provider) []string {
 	list("keeps of the callback", p.Authorization.Keep)
 	text("callbacks name", p.Authorization.Iss)
 	when("no prompt=consent for a refresh token", p.Authorization.RefreshWithoutConsent)
+	when("no pushed requests", p.Authorization.NoPAR)
 	when("no PKCE", p.Authorization.NoPKCE)
 	when("no nonce", p.Authorization.NoNonce)
 

@@ -115,6 +115,12 @@ type Authorization struct {
 	// is left out then. False: with openid beside it, it is sent, as OpenID Connect Core §11 demands.
 	RefreshWithoutConsent bool
 
+	// NoPAR has authorization requests go through the browser although the metadata names an endpoint that they can be pushed to (RFC
+	// 9126), for servers where that is closed to the client: what weakens a login, because the person can read and change
+	// the request. A server that demands pushed requests (require_pushed_authorization_requests) gets them all the same. False:
+	// they are pushed.
+	NoPAR bool
+
 	// NoPKCE leaves out the code_challenge (RFC 7636), for servers that refuse it: what weakens a login, because a
 	// stolen code can be redeemed then. A client without secret, key or certificate goes with PKCE all the same. False: PKCE with
 	// S256.

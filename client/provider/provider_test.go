@@ -25,6 +25,9 @@ func TestForFindsByIssuerAndHost(t *testing.T) {
 		{name: "a token endpoint", tokenURL: "https://slack.com/api/oauth.v2.access", want: provider.Slack},
 		{name: "a token endpoint in capitals", tokenURL: "https://SLACK.com/api/oauth.v2.access", want: provider.Slack},
 		{name: "with its port", tokenURL: "https://slack.com:443/api/oauth.v2.access", want: provider.Slack},
+		{name: "an older token endpoint", tokenURL: "https://accounts.google.com/o/oauth2/token", want: provider.Google},
+		{name: "another older one", tokenURL: "https://www.googleapis.com/oauth2/v4/token", want: provider.Google},
+		{name: "a region whose hosts are called otherwise", tokenURL: "https://accounts.zohocloud.ca/oauth/v2/token", want: provider.Zoho},
 		{name: "a tenant's own host", tokenURL: "https://acme.b2clogin.com/acme.onmicrosoft.com/sign-in/oauth2/v2.0/token", want: provider.Microsoft},
 		{name: "another issuer at a token endpoint that is known", issuer: "https://login.example", tokenURL: "https://slack.com/token", want: provider.Slack},
 		{name: "another port", tokenURL: "https://slack.com:8443/api/oauth.v2.access"},
@@ -85,6 +88,11 @@ func TestEndpointsAreThoseOfOAuth2(t *testing.T) {
 		require.Equal(t, row.endpoint, filled, row.profile.Name)
 		require.Same(t, row.profile, provider.For("", row.endpoint.TokenURL))
 	}
+}
+
+// Files that issues hold lie on a host of their own, which asks for the token, too.
+func TestLinearsUploadsGetTheToken(t *testing.T) {
+	require.Contains(t, provider.Linear.API.Hosts, "uploads.linear.app")
 }
 
 // LinkedIn's id tokens have no nonce to compare, and its token endpoint takes no verifier beside a secret.

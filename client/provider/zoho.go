@@ -3,12 +3,13 @@ package provider
 import "golang.org/x/oauth2"
 
 // Zoho is the profile of Zoho, whose data centres have hosts of their own: the variable region is the end of theirs ("com", "eu",
-// "com.au"). Where the API is, the api_domain in the Extra of a token says. Do not ask for more than ten access tokens in ten minutes.
+// "com.au"). Canada's are called otherwise: set Config.Endpoint and RevocationURL to what lies at accounts.zohocloud.ca, and Origins to
+// https://www.zohoapis.ca. Where the API is, the api_domain in the Extra of a token says. Do not ask for more than ten access tokens in ten minutes.
 var Zoho = &Provider{
 	Name: "Zoho",
 	TokenHosts: []string{
 		"accounts.zoho.com", "accounts.zoho.eu", "accounts.zoho.in", "accounts.zoho.com.au", "accounts.zoho.jp",
-		"accounts.zoho.com.cn", "accounts.zoho.sa", "accounts.zoho.uk",
+		"accounts.zoho.com.cn", "accounts.zoho.sa", "accounts.zoho.uk", "accounts.zohocloud.ca",
 	},
 	Variables: []Variable{{Name: "region", Pattern: `com|eu|in|jp|sa|uk|com\.au|com\.cn`, Default: "com"}},
 	Endpoint: oauth2.Endpoint{
