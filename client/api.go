@@ -73,7 +73,7 @@ type within struct {
 
 // RoundTrip implements http.RoundTripper.
 func (w *within) RoundTrip(req *http.Request) (*http.Response, error) {
-	if slices.ContainsFunc(w.hosts, func(pattern string) bool { return isHost(req.URL, pattern) }) {
+	if req.URL != nil && slices.ContainsFunc(w.hosts, func(pattern string) bool { return isHost(req.URL, pattern) }) {
 		return w.Transport.RoundTrip(req)
 	}
 	if w.Base == nil {

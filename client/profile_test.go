@@ -451,6 +451,27 @@ func TestProfileOfAPIs(t *testing.T) {
 	require.Empty(t, reach(t, client.Config{Origins: []string{"https://other.example"}}, "https://api.example/"))
 }
 
+// A request without an address is for the base to refuse, as net/http does.
+func TestProfileOfAPIsWithoutAnAddress(t *testing.T) {
+	p := profiles.Provider{API: profiles.API{Hosts: []string{"api.example"}}}
+	o := newOdd(t).at(oddToken, 200, plainAnswer)
+	s := o.session(p, client.Config{})
+	o.login(s)
+	for _, base := range []http.RoundTripper{nil, http.DefaultTransport} {
+		body := &closing{Reader: strings.NewReader("x")}
+		_, err := s.Wrap(&http.Client{Transport: base}).Transport.RoundTrip(&http.Request{Header: http.Header{}, Body: body})
+		require.Error(t, err)
+		require.True(t, body.closed)
+	}
+}
+
+type closing struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closing) Close() error { c.closed = true; return nil }
+
 func TestProfileOfRejections(t *testing.T) {
 	p := profiles.Provider{API: profiles.API{Rejected: []profiles.Rejection{
 		{Status: 200, Path: "error", Values: []string{"token_expired", "invalid_auth"}},

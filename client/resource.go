@@ -111,15 +111,15 @@ func (c *Client) askResource(ctx context.Context) (*guarded, time.Duration, erro
 	return g, found.Life, nil
 }
 
-// wanted reads what a resource wants of a request without a token: where its metadata is (RFC 9728 §5.1), and which
-// scopes.
+// wanted reads what a resource wants of a request without a token: where its metadata is, which a challenge of any scheme may
+// say (RFC 9728 §5.1), and which scopes (RFC 6750 §3, RFC 9449 §7.1).
 func wanted(resp *http.Response) (hinted string, scopes []string) {
 	for _, challenge := range transport.Challenges(resp) {
 		if hinted == "" {
-			hinted = challenge.Params["resource_metadata"]
+			hinted = challenge.ResourceMetadata()
 		}
-		if scopes == nil {
-			scopes = strings.Fields(challenge.Params["scope"])
+		if scopes == nil && (strings.EqualFold(challenge.Scheme, "Bearer") || strings.EqualFold(challenge.Scheme, "DPoP")) {
+			scopes = challenge.Scopes()
 		}
 	}
 	return hinted, scopes

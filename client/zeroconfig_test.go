@@ -265,6 +265,8 @@ func TestScopesThatAreAskedFor(t *testing.T) {
 		{name: "those of the challenge alone", challenge: `Bearer scope="tools:call tools:list"`, supported: []string{"tools:list", "tools:admin"}, want: "tools:call tools:list"},
 		{name: "else all that there are", challenge: "Bearer", supported: []string{"tools:list", "tools:admin"}, want: "tools:list tools:admin"},
 		{name: "else none", challenge: "Bearer"},
+		{name: "those that can be scopes", challenge: `Bearer scope="tools:call a\"b \\ tools:list"`, want: "tools:call tools:list"},
+		{name: "none of another scheme", challenge: `Basic realm="x", scope="admin", DPoP scope="tools:call"`, want: "tools:call"},
 		{name: "those of the Config before all", challenge: `Bearer scope="tools:call"`, supported: []string{"tools:list"}, configure: []string{"mine"}, offline: true, want: "mine"},
 		{name: "offline access where the server knows it", challenge: `Bearer scope="tools:call"`, offline: true, want: "tools:call offline_access"},
 	} {
