@@ -1,5 +1,4 @@
-// Package tokenstore says what a place must do in which grants are kept, and has the simplest such
-// place: memory.
+// Package tokenstore says what a store of grants must do, and has the simplest one, which is in memory.
 //
 // # The contract
 //

@@ -24,9 +24,9 @@
 // renewed all the same, for the requests to come. A request with a Bearer token is so sent twice at most, or three times
 // with a step-up.
 //
-// Every other answer reaches the caller untouched, its body unread. [Transport.Rejected] recognises what a
-// particular server says in place of a 401, [Transport.Header] and [Transport.Fields] send what one wants to see in place of, or
-// beside, the Authorization.
+// Every other answer reaches the caller untouched, its body unread. For servers of other ways, [Transport.Rejected]
+// recognises what they say in place of a 401, [Transport.Header] names another header for the token, and [Transport.Fields]
+// adds further headers.
 //
 // # Step-ups
 //
@@ -40,9 +40,9 @@
 //
 // A token whose TokenType is DPoP goes as "Authorization: DPoP …", with a proof that its Source makes as a [Prover]; it
 // never goes as a Bearer token, nor in plain text beyond this machine. Every send has a proof of its own, and so has
-// every request along a redirect within the origin; a proof of the caller's own is replaced. It names the host as that goes
-// over the wire: a request to one beyond ASCII is not sent, unless written in punycode. (What net/http itself
-// repeats when a kept connection turns out to be dead is the same proof again.) The nonces that servers
+// every request along a redirect within the origin; a proof of the caller's own is replaced. A proof names the host as
+// it goes over the wire: a request to a host whose name is not ASCII is not sent, so write such a name in punycode. (When
+// net/http itself repeats a request, because a kept connection was dead, it sends the same proof again.) The nonces that servers
 // give, with whatever answer, are kept by origin for the proofs to come (RFC 9449 §8.2).
 //
 // Where a 401 has DPoP challenges, they alone count. If one says use_dpop_nonce, the request is sent once more with the
@@ -70,8 +70,8 @@
 //
 // In both cases a token never goes along a redirect that has left the origin where it began, not even
 // where it leads back, and not to another origin of the list. http.Client records the chain of redirects
-// in Request.Response; a chain that cannot be followed is taken for one that has left. What may not
-// carry the token is sent without it, and its answer is nobody's business here.
+// in Request.Response; a chain that cannot be followed is taken for one that has left. A request that may not
+// carry the token is sent without it; its answer, a 401 too, is the API's own and reaches the caller untouched.
 //
 // # The contract of http.RoundTripper
 //

@@ -18,8 +18,8 @@
 // before it opens a browser. It writes, reads and deletes an item of its own. On Linux it first looks
 // whether the keyring is locked. The Credential Manager asks nobody. On macOS no tool tells whether the
 // keychain is locked without asking for its password, so for a person at the screen Probe says only
-// that there is a keychain; over SSH and under launchd no prompt can come up, and Probe writes. Known to
-// be prompted all the same: a KeePassXC that is set to confirm each access of a program.
+// that there is a keychain; over SSH and under launchd no prompt can come up, and Probe writes. KeePassXC
+// prompts all the same if it is set to confirm each access of a program.
 //
 // # With and without a keychain
 //

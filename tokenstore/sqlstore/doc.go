@@ -54,8 +54,8 @@
 //
 // All reads go to the primary. A read replica lags: it would show a refresh token that has been spent.
 //
-// SQLite takes one writer at a time. The store tries again by itself; a busy_timeout is not needed, and no harm
-// where the driver ends it with the context, as modernc's does.
+// SQLite takes one writer at a time. The store tries again by itself; a busy_timeout is not needed. It does
+// no harm where the driver gives up when the context ends, as modernc's does.
 //
 // # Waiting
 //
@@ -66,8 +66,8 @@
 //
 // # Durability
 //
-// A Swap that has returned nil is as durable as a commit is. What can undo one brings back a refresh token that
-// was spent, or loses a new one, and no client can tell. Processes that run go on with what they have; another one
+// A Swap that has returned nil is as durable as a commit is. Whatever undoes a commit brings back a refresh token
+// that was spent, or loses a new one, and no client can tell. Processes that run go on with what they have; another one
 // presents the old token, which a server with a leeway answers, and a strict one takes for theft: it ends the
 // grant, the session says ErrLoginRequired, and a person logs in anew. In detail:
 //
@@ -76,8 +76,8 @@
 //   - A fail-over to an asynchronous standby loses what had not reached it. With synchronous_standby_names set
 //     and synchronous_commit on, it loses nothing.
 //   - A backup that is restored, or a snapshot, brings back tokens that have been spent since. Delete
-//     what updated_at says was last written before the restored moment, by longer than the server lets a
-//     refresh token idle; the others are best tried.
+//     the rows whose updated_at is so far back that the server has ended their refresh tokens as idle; leave the
+//     others, of which some are still good.
 //   - SQLite needs synchronous=FULL, its own default; with NORMAL in WAL mode a loss of power undoes commits.
 //
 // A Swap whose answer is lost is looked after: the store reads the row, and runs the statement again if it is
