@@ -3,11 +3,14 @@ package keychain_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/evergrant/evergrant/tokenstore/file"
 	"github.com/evergrant/evergrant/tokenstore/keychain"
+	"github.com/evergrant/evergrant/tokenstore/seal"
 )
 
 func TestProbe(t *testing.T) {
@@ -45,6 +48,58 @@ func TestProbe(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestProbeKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		look    error
+		trouble func(operation, user string) error
+		hasKey  bool
+		want    error
+	}{
+		"there":                         {hasKey: true},
+		"there, and nothing can be set": {hasKey: true, trouble: failing(opSet)},
+		"none":                          {want: seal.ErrNoKey},
+		"none, and none can be made":    {trouble: failing(opSet), want: errCut},
+		"cannot be read":                {hasKey: true, trouble: failing(opGet), want: errCut},
+		"locked":                        {look: keychain.Locked, want: keychain.ErrLocked},
+		"may be locked":                 {look: keychain.Opaque, trouble: func(string, string) error { return errors.New("asked") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := newFake(), t.TempDir()
+			if c.hasKey {
+				_, err := over(t, f, dir).Key(t.Context(), true)
+				require.NoError(t, err)
+			}
+			f.trouble = c.trouble
+			s := on(t, f, keychain.Platform{Limit: 2400, Look: finds(c.look)}, dir)
+			require.ErrorIs(t, s.ProbeKey(t.Context()), c.want)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			require.ErrorIs(t, s.ProbeKey(ctx), context.Canceled)
+		})
+	}
+	s := on(t, newFake(), keychain.Platform{Limit: 2400, Look: finds(nil)}, t.TempDir())
+	_, err := s.Key(t.Context(), true)
+	require.NoError(t, err)
+	require.NoError(t, keychain.Through(s, func(keychain.Ring) keychain.Ring { return nil }).ProbeKey(t.Context()), "it is remembered")
+}
+
+// Files whose key has gone from the keychain take no new grant, and Probe says so before a person logs in.
+func TestProbeOfFilesWhoseKeyIsGone(t *testing.T) {
+	f, dir := newFake(), t.TempDir()
+	files := func() *file.Store {
+		s, err := file.New(filepath.Join(dir, "files"), file.Options{Key: on(t, f, keychain.Platform{Limit: 2400, Look: finds(nil)}, dir)})
+		require.NoError(t, err)
+		return s
+	}
+	require.NoError(t, files().Probe(t.Context()), "a key is made at the first Swap")
+	mustSwap(t, files(), "", "v")
+	require.NoError(t, files().Probe(t.Context()))
+	require.NoError(t, f.Delete("test", "file-key"))
+	require.ErrorIs(t, files().Probe(t.Context()), seal.ErrWrongKey)
+	_, err := files().Swap(t.Context(), "another", "", []byte("v"))
+	require.ErrorIs(t, err, seal.ErrWrongKey)
 }
 
 // failing is a trouble that fails one kind of operation.

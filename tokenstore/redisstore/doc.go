@@ -29,7 +29,8 @@
 //	appendonly yes, appendfsync everysec the last second can be lost
 //	snapshots only, or neither           a restart brings back old grants, or none
 //	maxmemory-policy noeviction          any other removes grants when the memory is full, those with an end first
-//	min-replicas-to-write 1              a primary that is cut off soon takes no writes, which then are not lost
+//	min-replicas-to-write 1              a primary that is cut off soon takes no writes, which then are not lost (scripts,
+//	                                     and so Swap, heed it from Redis 7.0 only)
 //
 // Probe and the first Swap look at the two of these that a server tells, and post a notice where they cost grants; where
 // INFO is forbidden they say nothing. A full memory without eviction is an error, and nothing is lost.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -95,9 +96,16 @@ func codeOf(err error) string {
 	if !errors.As(err, &reply) {
 		return ""
 	}
+	if within := inScript.FindStringSubmatch(reply.Error()); within != nil {
+		return within[1]
+	}
 	code, _, _ := strings.Cut(reply.Error(), " ")
 	return code
 }
+
+// inScript finds the error that a command of a script has ended in, which Redis up to 6.2 says behind the name of the
+// script: "ERR Error running script (call to f_…): @user_script:11: @user_script: 11: -READONLY …".
+var inScript = regexp.MustCompile(`^ERR Error running script \(call to \w+\): (?:@user_script: ?\d+: )+-?([A-Z]+) `)
 
 // unquoted is what an answer says without what it quotes: that can be an argument, and so a value.
 func unquoted(err error) string {

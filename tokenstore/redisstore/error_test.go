@@ -164,6 +164,15 @@ func requireHides(t *testing.T, err error, texts ...string) {
 	}
 }
 
+// oldScript is what Redis up to 6.2 says before the error of a script's command.
+const oldScript = "ERR Error running script (call to f_f36b6ab1fb1e5e64af2dd6a5b8e9e4c02ad4a8b2): @user_script:11: "
+
+func TestDamagedAsRedis6SaysIt(t *testing.T) {
+	s := open(t, connect(t, refusing(t, oldScript+"WRONGTYPE Operation against a key holding the wrong kind of value")), redisstore.Options{})
+	_, err := s.Swap(t.Context(), "k", "", []byte("v"))
+	require.ErrorIs(t, err, tokenstore.ErrDamaged)
+}
+
 func TestAnswersOfAServerInTrouble(t *testing.T) {
 	for answer, code := range map[string]string{
 		"LOADING Redis is loading the dataset in memory":                                          "LOADING",
@@ -171,6 +180,10 @@ func TestAnswersOfAServerInTrouble(t *testing.T) {
 		"MASTERDOWN Link with MASTER is down":                                                     "MASTERDOWN",
 		"CLUSTERDOWN The cluster is down":                                                         "CLUSTERDOWN",
 		"MOVED 1234 127.0.0.1:7001":                                                               "MOVED",
+		oldScript + "@user_script: 11: -READONLY You can't write against a read only replica.":    "READONLY",
+		oldScript + "@user_script: 11: -OOM command not allowed when used memory > 'maxmemory'.":  "OOM",
+		oldScript + "The user executing the script can't run this command or subcommand":          "ERR",
+		"ERR Error running script (call to d8f2fad9): @user_script:2: -READONLY You can't write":  "READONLY",
 		"ERR max number of clients reached":                                                       "ERR",
 		"ERR unknown command 'EVALSHA', with args beginning with: 'secret value' 'secret value' ": "ERR",
 	} {
@@ -447,4 +460,25 @@ func TestEveryValueComesUnderANewKey(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, name+"'s", string(value))
 	}
+}
+
+// keyless is a KeySource that has lost its key, or has none yet.
+type keyless struct{}
+
+func (keyless) Key(_ context.Context, create bool) ([]byte, error) {
+	if !create {
+		return nil, nil
+	}
+	return nil, errors.New("a key was made")
+}
+
+func TestProbeWhereTheKeyIsLost(t *testing.T) {
+	client := connect(t, shared(t))
+	s := open(t, client, redisstore.Options{Key: keyless{}})
+	require.NoError(t, s.Probe(t.Context()), "a key is made at the first Swap")
+	_, err := open(t, client, redisstore.Options{Key: key}).Swap(t.Context(), "k", "", []byte("v"))
+	require.NoError(t, err)
+	_, err = s.Swap(t.Context(), "l", "", []byte("v"))
+	require.ErrorIs(t, err, seal.ErrNoKey)
+	require.ErrorIs(t, s.Probe(t.Context()), seal.ErrNoKey)
 }

@@ -36,13 +36,21 @@ func (s *Store) seal(ctx context.Context, key string, version tokenstore.Version
 
 // makeKey has a key made if nothing lies here that was sealed with one which is lost.
 func (s *Store) makeKey(ctx context.Context) error {
+	if err := s.losesNothing(ctx); err != nil {
+		return err
+	}
+	return s.box.MakeKey(ctx)
+}
+
+// losesNothing returns nil if a new key may be made.
+func (s *Store) losesNothing(ctx context.Context) error {
 	for _, err := range s.Keys(ctx, "") {
 		if err != nil {
 			return err
 		}
 		return fmt.Errorf("%w: it sealed what lies under this prefix; restore it, or delete all that to log in anew", seal.ErrNoKey)
 	}
-	return s.box.MakeKey(ctx)
+	return nil
 }
 
 func join(version tokenstore.Version, form byte, body []byte) []byte {

@@ -43,9 +43,15 @@ func (b *Box) MakeKey(ctx context.Context) error {
 }
 
 // Probe returns nil if Seal would succeed as things stand: ErrNoKey where there is no key yet, else what
-// is in the way. It asks no person anything, as long as the KeySource does not, or is a tokenstore.Prober.
+// is in the way. It asks no person anything, as long as the KeySource does not, or has the method ProbeKey or is a
+// tokenstore.Prober.
 func (b *Box) Probe(ctx context.Context) error {
-	if prober, ok := b.sources[0].(tokenstore.Prober); ok {
+	switch prober := b.sources[0].(type) {
+	case interface {
+		ProbeKey(ctx context.Context) error
+	}:
+		return prober.ProbeKey(ctx)
+	case tokenstore.Prober:
 		return prober.Probe(ctx)
 	}
 	_, err := b.key(ctx)

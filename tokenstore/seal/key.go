@@ -24,8 +24,11 @@ var (
 )
 
 // KeySource gives the key that seals. It is safe for concurrent use. It is asked at every operation, so
-// one that is slow remembers what it gave. One that is a tokenstore.Prober too is not asked for its key
-// by Box.Probe.
+// one that is slow remembers what it gave.
+//
+// One that may ask a person for the key also has a method ProbeKey(ctx context.Context) error, which Box.Probe calls
+// instead: it asks nobody, and returns nil if there is a key or that cannot be seen, ErrNoKey if there is none and one
+// could be made, else what is in the way. Where there is no such method, that of a tokenstore.Prober takes its place.
 type KeySource interface {
 	// Key returns the key: 32 bytes from a random generator, always the same ones. Where there is no
 	// key yet, create says what to do: make one and keep it, such that everybody who asks gets the
