@@ -33,13 +33,13 @@ type JWTBearer struct {
 	// Key signs. Nil: Config.ClientKey.
 	Key *Key
 
-	// Issuer is iss: who the server takes the word of. Empty: Config.ClientID.
+	// Issuer is the claim iss: who says so, and whose key the server knows. Empty: Config.ClientID.
 	Issuer string
 
-	// Subject is sub: in whose name. Empty: Issuer.
+	// Subject is the claim sub: in whose name access is asked for. Empty: Issuer.
 	Subject string
 
-	// Audience is aud. Empty: the server's issuer identifier, and where none is known, its token endpoint.
+	// Audience is the claim aud. Empty: the server's issuer identifier, and where none is known, its token endpoint.
 	Audience string
 
 	// Claims are further claims. Some servers want the scope in here: leave Config.Scopes empty then.
