@@ -74,33 +74,42 @@ func (s *Store) Reseal(ctx context.Context) (resealed int, err error) {
 	if s.box == nil {
 		return 0, errors.New("sqlstore: Reseal needs Options.Key")
 	}
+	var errs []error // about single rows
 	for next := []byte{}; next != nil; {
 		var page []row
 		if page, next, err = s.page(ctx, next); err != nil {
-			return resealed, err
+			return resealed, errors.Join(append(errs, err)...)
 		}
 		for _, r := range page {
-			changed, err := s.resealRow(ctx, r)
+			value, changed, err := s.resealed(ctx, r)
 			if err != nil {
-				return resealed, fmt.Errorf("sqlstore: the row of key %q: %w", r.key, err)
+				errs = append(errs, fmt.Errorf("sqlstore: the row of key %q: %w", r.key, err))
+				if ctx.Err() != nil {
+					return resealed, errors.Join(errs...)
+				}
 			}
-			if changed {
+			if !changed {
+				continue
+			}
+			written, err := s.exec(ctx, "reseal", true, s.statements.reseal, r.key, r.version, value)
+			if err != nil {
+				return resealed, errors.Join(append(errs, fmt.Errorf("sqlstore: the row of key %q: %w", r.key, err))...)
+			}
+			if written {
 				resealed++
 			}
 		}
 	}
-	return resealed, nil
+	return resealed, errors.Join(errs...)
 }
 
-func (s *Store) resealRow(ctx context.Context, r row) (bool, error) {
+// resealed is what a row is to hold, and whether it does not yet.
+func (s *Store) resealed(ctx context.Context, r row) (value []byte, changed bool, err error) {
 	if !r.sealed {
-		return false, nil
+		return nil, false, nil
 	}
-	value, changed, err := s.box.Reseal(ctx, r.value, string(r.key), string(r.version))
-	if err != nil || !changed {
-		return false, err
-	}
-	return s.exec(ctx, "reseal", true, s.statements.reseal, r.key, r.version, value)
+	value, changed, err = s.box.Reseal(ctx, r.value, string(r.key), string(r.version))
+	return value, changed && err == nil, err
 }
 
 type row struct {

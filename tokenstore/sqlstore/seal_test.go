@@ -85,6 +85,36 @@ func TestRotation(t *testing.T) {
 	})
 }
 
+// One bad row keeps no other from the new key.
+func TestResealGoesOnBesideBadRows(t *testing.T) {
+	both(t, func(t *testing.T, open func(sqlstore.Options) (*sqlstore.Store, *sql.DB)) {
+		before, db := open(sqlstore.Options{Key: key(1)})
+		for _, name := range []string{"a", "b damaged", "c", "e"} {
+			put(t, before, name, "", "value of "+name)
+		}
+		lost, _ := open(sqlstore.Options{Key: key(3)})
+		put(t, lost, "d lost", "", "value")
+		_, err := db.ExecContext(t.Context(), `UPDATE `+table(t.Name())+` SET version = $1 WHERE key = $2`, []byte("another"), []byte("b damaged"))
+		require.NoError(t, err)
+
+		during, _ := open(sqlstore.Options{Key: key(2), FormerKeys: keys(key(1))})
+		resealed, err := during.Reseal(t.Context())
+		require.Equal(t, 3, resealed)
+		require.ErrorIs(t, err, tokenstore.ErrDamaged)
+		require.ErrorIs(t, err, seal.ErrWrongKey)
+		require.ErrorContains(t, err, "b damaged")
+		require.ErrorContains(t, err, "d lost")
+		after, _ := open(sqlstore.Options{Key: key(2)})
+		for _, name := range []string{"a", "c", "e"} {
+			requireValue(t, after, name, "value of "+name)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = during.Reseal(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
 // maker is a KeySource that has no key until one is wanted.
 type maker struct {
 	mu  sync.Mutex
