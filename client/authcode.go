@@ -45,7 +45,8 @@ type AuthCode struct {
 // (encoding.TextMarshaler), so that one process can begin a login and another finish it. The text
 // holds the secrets of this login: keep it in the browser's own web session, on the server or sealed
 // in a cookie, where no other browser can get at it. That is what binds a callback to the browser
-// that asked. A Pending is good for one Finish: drop its text then. It is not written as JSON, where logs would show it.
+// that asked. A Pending is good for one Finish: drop its text then, unless that says that the code was not sent: the same
+// Pending can be finished again, with the same callback. It is not written as JSON, where logs would show it.
 //
 // With response_mode form_post the browser comes back by a POST of another site, without cookies that are
 // SameSite=Lax or Strict: the one that the Pending is found by must be SameSite=None, Secure and HttpOnly.
@@ -145,7 +146,7 @@ func (p *Pending) answers(callback url.Values) bool {
 }
 
 // redeem checks the authorization response (RFC 6749 §4.1.2, RFC 9207) and exchanges its code, once and
-// within spendLimit: whatever happens, a code is not sent again.
+// within spendLimit: whatever happens, a code that was sent is not sent again. One that was not may still be.
 func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (*loggedIn, error) {
 	ctx, cancel := context.WithTimeout(ctx, spendLimit)
 	defer cancel()
@@ -176,7 +177,6 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 	if p.spent.Swap(true) {
 		return nil, fmt.Errorf("%w: it was finished already, and a code is sent once (RFC 6749 §4.1.2)", ErrPending)
 	}
-	sent := s.client.machine.Now().Wall
 	form := url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {callback.Get("code")},
@@ -187,7 +187,11 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 		form.Set("resource", s.client.indicated(p.resource)) // RFC 8707 §2.2
 	}
 	s.client.profile.redeem(form)
-	answer, err := server.Token(ctx, metadata.TokenEndpoint, form, nil)
+	answer, sent, err := s.exchange(ctx, server, metadata.TokenEndpoint, form)
+	if isUnsent(err) {
+		p.spent.Store(false)
+		return nil, fmt.Errorf("the authorization code was not sent; the login can be finished again while the code is good: %w", err)
+	}
 	if err != nil {
 		s.client.unregister(ctx, p.who()) // nothing else can come of it
 		return nil, fmt.Errorf("the authorization code was not redeemed; begin the login anew: %w", err)
@@ -197,6 +201,23 @@ func (s *Session) redeem(ctx context.Context, p *Pending, callback url.Values) (
 		answer: answer, sent: sent, scopes: p.scopes, client: p.who(), resource: p.resource,
 		nonce: p.nonce.Reveal(), asked: p.asked, replace: p.replace, binding: binding,
 	}, nil
+}
+
+// exchange sends a code; sent is when. While nothing leaves this machine it tries again: the person has done their part.
+func (s *Session) exchange(ctx context.Context, server *authserver.Client, endpoint string, form url.Values) (answer *authserver.Answer, sent time.Time, err error) {
+	for pause := retryFirst; ; pause *= 2 {
+		sent = s.client.machine.Now().Wall
+		answer, err = server.Token(ctx, endpoint, form, nil)
+		if !isUnsent(err) || sleep(ctx, s.client.jitter(pause)) != nil {
+			return answer, sent, err
+		}
+	}
+}
+
+// isUnsent reports whether a token request has failed before anything of it was sent.
+func isUnsent(err error) bool {
+	f, ok := errors.AsType[*authserver.Failure](err)
+	return ok && f.Outcome == authserver.NotProcessed && f.Status == 0
 }
 
 // checkResponse checks an authorization response whose state is right. An iss that was not promised is compared as

@@ -1,12 +1,16 @@
 package client_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -127,6 +131,49 @@ func TestACodeIsSentOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// unreached is a network on which some connections are refused before anything is sent.
+type unreached struct {
+	*desk
+	left int // how many; below 0: all
+}
+
+func (r *unreached) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method == http.MethodPost && req.URL.Path == "/token" && r.left != 0 {
+		r.left--
+		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	}
+	return r.desk.RoundTrip(req)
+}
+
+// The person has done their part: a network that is away for a moment does not end the login.
+func TestACodeThatWasNotSentIsSentLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newOffice()
+		network := &unreached{desk: d, left: 3}
+		s := d.web(t, func(c *client.Config) { c.AuthServerClient = &http.Client{Transport: network} })
+		p, asked := begin(t, s, nil)
+		require.NoError(t, s.Finish(t.Context(), p, back(asked)))
+		require.Len(t, d.letters(), 1)
+		require.ErrorIs(t, s.Finish(t.Context(), p, back(asked)), client.ErrPending)
+
+		network.left = -1
+		p, asked = begin(t, s, nil)
+		before := time.Now()
+		err := s.Finish(t.Context(), p, back(asked))
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		require.NotErrorIs(t, err, client.ErrPending)
+		require.Equal(t, 30*time.Second, time.Since(before))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.Error(t, s.Finish(ctx, p, back(asked)), "nor does a caller who leaves before it is sent")
+
+		network.left = 0
+		require.NoError(t, s.Finish(t.Context(), p, back(asked)), "the same login, finished again")
+		require.ErrorIs(t, s.Finish(t.Context(), p, back(asked)), client.ErrPending, "but not twice")
+		require.Len(t, d.letters(), 2)
+	})
 }
 
 // Shows R9207-4-2.
