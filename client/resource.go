@@ -92,6 +92,9 @@ func (c *Client) askResource(ctx context.Context) (*guarded, time.Duration, erro
 	}
 	hinted, challenged := wanted(resp)
 	found, err := authserver.DiscoverResource(ctx, c.http, resource, hinted)
+	if failed, ok := errors.AsType[*authserver.ResourceError](err); ok {
+		failed.Open = resp.StatusCode >= 200 && resp.StatusCode < 300 && failed.IsAbsent()
+	}
 	if err == nil {
 		err = found.Accepts(c.proofs.wanted, c.config.ClientCertificate != nil)
 	}

@@ -684,3 +684,36 @@ func TestManyServersOfAResource(t *testing.T) {
 	require.ErrorContains(t, err, "496 more")
 	require.Less(t, len(err.Error()), 2000)
 }
+
+// What asks for no token needs no login, and a program can tell.
+func TestResourceThatAsksForNoToken(t *testing.T) {
+	fine := document(map[string]any{"tools": []string{}})
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	}
+	for name, tt := range map[string]struct {
+		at   map[string]http.HandlerFunc
+		open bool
+	}{
+		"it answers":                        {map[string]http.HandlerFunc{"/mcp": fine}, true},
+		"it answers nothing":                {map[string]http.HandlerFunc{"/mcp": status(http.StatusNoContent)}, true},
+		"it answers, and may have metadata": {map[string]http.HandlerFunc{"/mcp": fine, wellKnown: status(http.StatusBadGateway)}, false},
+		"it is guarded":                     {map[string]http.HandlerFunc{"/mcp": challenge("Bearer")}, false},
+		"it answers to nobody":              {map[string]http.HandlerFunc{"/mcp": status(http.StatusForbidden)}, false},
+		"it takes no GET":                   {map[string]http.HandlerFunc{"/mcp": status(http.StatusMethodNotAllowed)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUnknown(t)
+			config := u.config()
+			config.Resource = u.serve("tools.test", tt.at) + "/mcp"
+			_, err := u.client(config).Session("").Token(t.Context())
+			failed, ok := errors.AsType[*client.Error](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, "discover", failed.Op)
+			require.Equal(t, tt.open, errors.Is(err, errors.ErrUnsupported), "%v", err)
+			require.NotErrorIs(t, err, client.ErrLoginRequired)
+			require.ErrorContains(t, err, "Session.Resource")
+			require.NotContains(t, err.Error(), "Config.Issuer")
+		})
+	}
+}

@@ -30,20 +30,36 @@ type Resource struct {
 type ResourceError struct {
 	Resource string // empty: it is not fit to be asked
 	Tried    []Attempt
+	Open     bool // the resource answers without a token, and has no metadata: the error wraps errors.ErrUnsupported
 }
 
 // Error implements error.
 func (e *ResourceError) Error() string {
-	text := "the resource's metadata (RFC 9728) does not do; check Config.Resource, or set Config.Issuer to the authorization server's"
+	const instead = "leave Config.Resource out, set Issuer and ClientID, and use Session.Resource"
+	text := "the resource's metadata (RFC 9728) does not do; check Config.Resource; if it publishes none, " + instead
+	if e.Open {
+		text = "the resource asks for no token and publishes no metadata (RFC 9728): it needs no login; if some of it does, " + instead
+	}
 	for _, a := range e.Tried {
 		text += fmt.Sprintf("; %s: %v", scrubber{}.words(a.Address), a.Err)
 	}
 	return text
 }
 
+// IsAbsent reports whether there is no metadata: every address was asked, and none of the answers was a document or trouble.
+func (e *ResourceError) IsAbsent() bool {
+	return e.Resource != "" && !slices.ContainsFunc(e.Tried, func(a Attempt) bool {
+		f, _ := errors.AsType[*Failure](a.Err)
+		return f == nil || !f.isNo()
+	})
+}
+
 // Unwrap returns what went wrong at each address.
 func (e *ResourceError) Unwrap() []error {
 	var all []error
+	if e.Open {
+		all = append(all, errors.ErrUnsupported)
+	}
 	for _, a := range e.Tried {
 		all = append(all, a.Err)
 	}
@@ -81,7 +97,7 @@ func Probe(ctx context.Context, hc *http.Client, resource string) (*http.Respons
 	req.Header.Set("User-Agent", userAgent)
 	resp, err := follower.Do(req)
 	if err != nil {
-		return nil, &ResourceError{resource, []Attempt{{resource, &Failure{Outcome: NotProcessed, Err: scrubber{}.error(err)}}}}
+		return nil, &ResourceError{Resource: resource, Tried: []Attempt{{resource, &Failure{Outcome: NotProcessed, Err: scrubber{}.error(err)}}}}
 	}
 	resp.Body.Close()
 	return resp, nil
@@ -215,5 +231,5 @@ func (r *Resource) Accepts(hasDPoP, hasCertificate bool) error {
 	default:
 		return nil
 	}
-	return &ResourceError{r.Identifier, []Attempt{{r.Address, err}}}
+	return &ResourceError{Resource: r.Identifier, Tried: []Attempt{{r.Address, err}}}
 }

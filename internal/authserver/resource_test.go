@@ -391,6 +391,32 @@ func TestTroubleIsNotAbsence(t *testing.T) {
 	}
 }
 
+// There is no metadata where every address says so.
+func TestAbsenceOfAResourcesMetadata(t *testing.T) {
+	for name, c := range map[string]struct {
+		page http.HandlerFunc
+		want bool
+	}{
+		"404":                {page(404, ""), true},
+		"401":                {page(401, ""), true},
+		"503":                {page(503, ""), false},
+		"a page":             {page(200, "<html>"), false},
+		"another's document": {page(200, described("https://evil.example")), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.pages[resourcePath] = c.page
+			_, err := authserver.DiscoverResource(t.Context(), newHTTP(t), s.url+"/r1", "")
+			failed := requireResourceError(t, err)
+			require.Equal(t, c.want, failed.IsAbsent())
+			require.NotErrorIs(t, err, errors.ErrUnsupported)
+			failed.Open = true
+			require.ErrorIs(t, err, errors.ErrUnsupported)
+		})
+	}
+	require.False(t, requireResourceError(t, authserver.CheckResource("ftp://resource.example")).IsAbsent())
+}
+
 // Shows R9728-7.10-1 in part: how long a document is believed.
 func TestResourceMetadataLivesAsLongAsItSays(t *testing.T) {
 	for said, want := range map[string]time.Duration{
