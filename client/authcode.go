@@ -42,7 +42,7 @@ type AuthCode struct {
 }
 
 // Pending is a login that was begun by Start: send the person's browser to URL. It marshals to text
-// (encoding.TextMarshaler), so that one process can begin a login and another finish it. The text
+// (encoding.TextMarshaler; the same in package encoding/gob), so that one process can begin a login and another finish it. The text
 // holds the secrets of this login: keep it in the browser's own web session, on the server or sealed
 // in a cookie, where no other browser can get at it. That is what binds a callback to the browser
 // that asked. A Pending is good for one Finish: drop its text then, unless that says that the code was not sent: the same
@@ -86,7 +86,15 @@ var ErrInteractionRequired = errors.New("the server would have to ask the person
 
 // Start begins a login in a web backend: Config.RedirectURL is where the browser comes back to, and
 // whose handler calls Finish. It saves nothing; a store that cannot be read or written is an error here, before
-// the person is sent away.
+// the person is sent away. So is a Config.Grant, which needs nobody, a *ConfigError.
+//
+// Where people sign in with the provider, nobody knows who they are before Finish, and a session key is needed before. Give
+// each account a random key, and keep that beside the iss and sub that Claims says after Finish, in the program's
+// own table of people; the browser's web session says which of them it is. Whoever is signed in logs in anew under the key
+// of the account: the new grant takes the place of the old one, and another subject is refused. Who comes from a browser
+// that knows nobody gets a new random key; when Claims says that iss and sub are in the table, put the new key into their row,
+// and all browsers of this person use the newest grant. Do not Logout the former account then, unless the server's
+// revocation is known to end that one grant alone: several end everything that the person has given to this client.
 func (s *Session) Start(ctx context.Context, flow AuthCode) (*Pending, error) {
 	if s.client.tasks.isClosed() {
 		return nil, ErrClosed
@@ -94,7 +102,10 @@ func (s *Session) Start(ctx context.Context, flow AuthCode) (*Pending, error) {
 	if s.client.config.RedirectURL == "" {
 		return nil, s.client.fail("login", s.key, &ConfigError{"Config.RedirectURL", "is empty; Start needs the URL that the browser comes back to"})
 	}
-	err := s.probe(ctx)
+	err := s.forPerson()
+	if err == nil {
+		err = s.probe(ctx)
+	}
 	var p *Pending
 	if err == nil {
 		p, err = s.begin(ctx, flow, s.client.config.RedirectURL)
@@ -327,6 +338,12 @@ func (p *Pending) UnmarshalText(text []byte) error {
 	}
 	return nil
 }
+
+// GobEncode implements gob.GobEncoder, for web sessions that are kept so: it is MarshalText, and as secret.
+func (p Pending) GobEncode() ([]byte, error) { return p.MarshalText() }
+
+// GobDecode implements gob.GobDecoder.
+func (p *Pending) GobDecode(text []byte) error { return p.UnmarshalText(text) }
 
 // MarshalJSON fails: use MarshalText, for the browser's own web session only.
 func (p Pending) MarshalJSON() ([]byte, error) {

@@ -17,7 +17,8 @@ import (
 
 // Browser logs a person in with the browser of this machine: the authorization code flow for native
 // apps (RFC 8252), with PKCE S256 (RFC 7636), state, and iss where the server sends it (RFC 9207). The
-// response comes back to Config.RedirectURL, which must be a loopback address; its port is open only
+// response comes back to Config.RedirectURL, which must be a loopback address; without a port in it, as in the
+// http://localhost of Google's credentials.json, the port is ephemeral (RFC 8252 §7.3). The port is open only
 // during the login. The browser is shown the outcome once the grant is saved, or is not.
 //
 // A program that is a client of several authorization servers gives each Client a RedirectURL with a path of its own,
@@ -57,7 +58,7 @@ type Browser struct {
 func (b Browser) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	ctx, cancel := s.client.whileOpen(ctx)
 	defer cancel()
-	l, err := loopback.Listen(s.client.config.RedirectURL)
+	l, err := loopback.Listen(withPort(s.client.config.RedirectURL))
 	if err != nil {
 		return nil, fmt.Errorf("Config.RedirectURL does not do for a Browser login: %w", err)
 	}
@@ -68,6 +69,15 @@ func (b Browser) login(ctx context.Context, s *Session) (*loggedIn, error) {
 	}
 	got.tell = func(err error) { showOutcome(l, err) }
 	return got, nil
+}
+
+// withPort is a redirect URL with port 0, an ephemeral one, where it names none.
+func withPort(redirectURL string) string {
+	u, err := url.Parse(redirectURL)
+	if err != nil || u.Scheme != "http" || u.Host == "" || u.Port() != "" {
+		return redirectURL
+	}
+	return strings.Replace(redirectURL, "//"+u.Host, "//"+strings.TrimSuffix(u.Host, ":")+":0", 1)
 }
 
 // showOutcome shows the waiting browser how the login went, and ends l.

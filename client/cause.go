@@ -20,7 +20,7 @@ const (
 
 var causes = map[string]string{
 	causeAbsent:  "there is no grant in the store",
-	causeEnded:   "the access token has ended and the server gave no refresh token",
+	causeEnded:   "the access token has ended and there is no refresh token",
 	causeRevoked: "the server has ended the grant, or somebody else has used its refresh token",
 	causeExpired: "the refresh token has outlived its life",
 	causeLost:    "the refresh token was spent by a renewal whose answer was lost or died with its process",

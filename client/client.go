@@ -60,7 +60,7 @@ type Client struct {
 }
 
 // New makes a Client. It validates config and copies it; it does no I/O. Its error joins one
-// *ConfigError for every field that cannot be right; with a Provider that cannot be, for what is wrong with that alone.
+// *ConfigError for every field that cannot be right. If the Provider cannot be right, the error is about that alone.
 func New(config Config) (*Client, error) {
 	if config.Grant != nil {
 		config.Grant = config.Grant.copied()
@@ -214,7 +214,8 @@ func (c *Client) Keys(ctx context.Context) iter.Seq2[string, error] {
 
 // Close ends the Client: no renewal starts any more, and every session returns ErrClosed. It waits
 // for renewals under way and for received tokens that are not saved yet. When ctx ends first, it
-// gives them up and its error says what was left behind.
+// gives them up and its error says what was left behind. Give it a context that has not ended: one that a signal has cancelled
+// gives everything up at once, a rotated refresh token that is still under way too.
 func (c *Client) Close(ctx context.Context) error {
 	left := c.tasks.close(ctx)
 	c.deaf()

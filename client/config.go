@@ -93,7 +93,7 @@ type Config struct {
 	Scopes []string
 
 	// RedirectURL is where the authorization server sends the browser back (RFC 6749 §3.1.2). Empty:
-	// http://127.0.0.1:0/callback, where port 0 stands for an ephemeral port (RFC 8252 §7.3). A web
+	// http://127.0.0.1:0/callback, where port 0 stands for an ephemeral port (RFC 8252 §7.3), as no port does for Browser. A web
 	// backend sets its own https URL. A private-use scheme is a domain of the program's, backwards:
 	// com.example.app:/callback (RFC 8252 §7.1).
 	RedirectURL string

@@ -96,11 +96,14 @@ func (d *desk) config(set func(*client.Config)) client.Config {
 	return c
 }
 
-// session opens a session that has a refresh token.
+// session opens a session that has a refresh token, or a grant that needs none.
 func (d *desk) session(t *testing.T, set func(*client.Config)) *client.Session {
 	t.Helper()
-	s := open(t, d.config(set)).Session("alice")
-	require.NoError(t, s.Adopt(t.Context(), &oauth2.Token{RefreshToken: "RT"}))
+	config := d.config(set)
+	s := open(t, config).Session("alice")
+	if config.Grant == nil {
+		require.NoError(t, s.Adopt(t.Context(), &oauth2.Token{RefreshToken: "RT"}))
+	}
 	return s
 }
 

@@ -98,6 +98,7 @@
 //	                            that server's answer instead. Ask whoever runs it
 //	transport.ErrToken          the server gave a token that is of another type than Bearer or DPoP, or one
 //	                            that is not bound to a key though Config.DPoP is set
+//	ErrNotRevoked               from Logout only: the grant is deleted, but the server may not know
 //	errors.ErrUnsupported       the server cannot revoke (Logout, which has deleted all the same), the store
 //	                            cannot list (Keys), or a token that is bound to a key is asked for by
 //	                            Session.TokenSource

@@ -18,6 +18,11 @@ var (
 	// ErrOtherSubject says that somebody else logged in than the person whose grant is stored. Set
 	// Replace in the flow if that is meant, or use another session key.
 	ErrOtherSubject = errors.New("another subject logged in; set Replace if that is meant, or use another session key")
+
+	// ErrNotRevoked says that Logout has deleted the grant, but that the server has not confirmed its revocation (RFC 7009):
+	// the session is logged out, and the tokens may live on at the server until they end by themselves. It wraps
+	// errors.ErrUnsupported too where the server cannot revoke.
+	ErrNotRevoked = errors.New("deleted, but not revoked")
 )
 
 // Error is what went wrong between Evergrant, an authorization server and a store. It names what

@@ -7,19 +7,20 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/clienttest"
 )
 
-// newAlice is somebody who has logged in at an OpenID provider in memory.
+// newAlice is somebody who has logged in at an OpenID provider in memory, which has no revocation endpoint, as many have none.
 func newAlice() (alice *client.Session, end func()) {
 	ctx, t := context.Background(), new(example)
 	provider := clienttest.New(t)
 	api := provider.NewAPI("me.test")
 	provider.Change(func() {
-		provider.Policy.Metadata = map[string]any{"userinfo_endpoint": api.URL, "end_session_endpoint": "https://as.test/end"}
+		provider.Policy.Metadata = map[string]any{"userinfo_endpoint": api.URL, "end_session_endpoint": "https://as.test/end", "revocation_endpoint": nil}
 	})
 	c := provider.NewClient(client.Config{
 		Issuer: provider.Issuer, ClientID: "app", ClientSecret: provider.Config().ClientSecret, Scopes: []string{"openid"}, RedirectURL: "https://app.test/callback",
@@ -88,15 +89,16 @@ func ExampleSession_UserInfo() {
 	// Output: alice <nil>
 }
 
-// The address is taken first: Logout deletes the id token that it holds.
+// The address is taken first: Logout deletes the id token that it holds. A provider without a revocation endpoint can log
+// out all the same.
 func ExampleSession_EndSessionURL() {
 	alice, end := newAlice()
 	defer end()
 	logout := func(w http.ResponseWriter, r *http.Request) {
 		params := url.Values{"post_logout_redirect_uri": {"https://app.test/bye"}}
 		address, err := alice.EndSessionURL(r.Context(), params)
-		if err := alice.Logout(r.Context()); err != nil {
-			http.Error(w, "logged out here only", http.StatusBadGateway)
+		if err := alice.Logout(r.Context()); err != nil && !errors.Is(err, client.ErrNotRevoked) {
+			http.Error(w, "still logged in; please try again", http.StatusBadGateway)
 			return
 		}
 		if err != nil {
@@ -104,13 +106,14 @@ func ExampleSession_EndSessionURL() {
 		}
 		http.Redirect(w, r, address, http.StatusSeeOther)
 	}
-	_ = logout
-	err := alice.Claims(context.Background(), new(any))
-	fmt.Println(err)
-	// Output: <nil>
+	w := httptest.NewRecorder()
+	logout(w, httptest.NewRequest(http.MethodPost, "/logout", nil))
+	address, _, _ := strings.Cut(w.Header().Get("Location"), "?")
+	fmt.Println(w.Code, address)
+	// Output: 303 https://as.test/end
 }
 
-// The server ends the grant, and the store forgets it, even if the server cannot be asked.
+// The server ends the grant, and the store forgets it, even if the server cannot be asked or, as here, cannot revoke.
 func ExampleSession_Logout() {
 	alice, end := newAlice()
 	defer end()
@@ -118,12 +121,16 @@ func ExampleSession_Logout() {
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		fmt.Println("logged out; the server cannot revoke, tokens end by themselves")
-	case err != nil:
+	case errors.Is(err, client.ErrNotRevoked):
 		fmt.Println("logged out, but the server may not know:", err)
+	case err != nil:
+		fmt.Println("still logged in; try again:", err)
 	}
 	_, err = alice.Token(context.Background())
 	fmt.Println(errors.Is(err, client.ErrLoginRequired))
-	// Output: true
+	// Output:
+	// logged out; the server cannot revoke, tokens end by themselves
+	// true
 }
 
 // What does the server make of the token that the session has?
@@ -151,4 +158,40 @@ func ExampleSession_Introspect() {
 	active, err := c.Session("").Introspect(ctx, &token)
 	fmt.Println(active, token.Scope, err)
 	// Output: true read <nil>
+}
+
+// One process begins a login and another may finish it: the Pending lies in the browser's own web session in between.
+func ExamplePending() {
+	ctx, t := context.Background(), new(example)
+	defer t.end()
+	server, webSession := clienttest.New(t), map[string]string{} // on the server, or sealed in a cookie
+	c := server.NewClient(client.Config{Scopes: []string{"openid"}, RedirectURL: "https://app.test/callback"})
+
+	login := func(account string) (address string, err error) {
+		pending, err := c.Session(account).Start(ctx, client.AuthCode{})
+		if err != nil {
+			return "", err
+		}
+		text, err := pending.MarshalText()
+		webSession["account"], webSession["login"] = account, string(text)
+		return pending.URL, err // send the browser there
+	}
+	callback := func(query url.Values) error {
+		pending, text := new(client.Pending), webSession["login"]
+		delete(webSession, "login") // a Pending is good for one Finish
+		if err := pending.UnmarshalText([]byte(text)); err != nil {
+			return err
+		}
+		return c.Session(webSession["account"]).Finish(ctx, pending, query)
+	}
+
+	address, err := login("account 1")
+	fmt.Println(err)
+	back, err := server.Browse(ctx, address)
+	fmt.Println(err)
+	fmt.Println(callback(back.Query()))
+	// Output:
+	// <nil>
+	// <nil>
+	// <nil>
 }

@@ -35,7 +35,7 @@ type loggedIn struct {
 // Login has a person log in through flow and saves the grant. It returns once the grant is durable, or
 // with an *Error: the server's refusal (access_denied when the person said no), ErrOtherSubject, the
 // context's error. A store that cannot be read, or that says that it cannot be written (tokenstore.Prober),
-// is an error before the person is asked. The grant that was there before stays until the new one is saved.
+// is an error before the person is asked; so is a Config.Grant, which needs nobody, a *ConfigError. The grant that was there before stays until the new one is saved.
 func (s *Session) Login(ctx context.Context, flow Flow) error {
 	if s.client.tasks.isClosed() {
 		return ErrClosed
@@ -47,6 +47,12 @@ func (s *Session) Login(ctx context.Context, flow Flow) error {
 }
 
 func (s *Session) login(ctx context.Context, flow Flow) error {
+	if flow == nil {
+		return &ConfigError{"Login's flow", "is nil; use Browser{}, or a Device with a Prompt"}
+	}
+	if err := s.forPerson(); err != nil {
+		return err
+	}
 	if err := s.probe(ctx); err != nil {
 		return err
 	}
@@ -59,6 +65,15 @@ func (s *Session) login(ctx context.Context, flow Flow) error {
 		got.tell(err)
 	}
 	return err
+}
+
+// forPerson refuses what is for a person where the Config's grant needs none: a session renews by running that again, so that
+// what a person has granted would never be used.
+func (a *account) forPerson() error {
+	if a.client.config.Grant != nil {
+		return &ConfigError{"Config.Grant", "needs no person; use a Client without one"}
+	}
+	return nil
 }
 
 // probe looks whether the store is ready: a person does not log in for one that is locked, absent, full or

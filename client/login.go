@@ -45,14 +45,25 @@ func (s *Session) drop(ctx context.Context, fresh *record.Record) {
 
 // Adopt makes a grant of a token that was obtained elsewhere: t's refresh token, and its access token
 // while that is usable. The same token twice changes nothing, however often it was renewed
-// meanwhile, so that a program may adopt the token of its configuration at every start. t itself must
-// not be used to refresh any more.
+// meanwhile and whoever has logged in since, so that a program may adopt the token of its configuration at every start.
+// After a Logout it is adopted anew: delete your copy once Adopt has returned nil. t itself must not be used to refresh
+// any more.
+//
+// A token without a refresh token serves until it ends, and then a login is required. One that Session.Token gave out while
+// the refresh token stays with that session is refused: use that session; see Session.Start for the keys of accounts.
+// With a Config.Grant, which needs nobody, the error is a *ConfigError.
 func (s *Session) Adopt(ctx context.Context, t *oauth2.Token) error {
 	if s.client.tasks.isClosed() {
 		return ErrClosed
 	}
 	if t == nil || t.AccessToken == "" && t.RefreshToken == "" {
 		return s.client.fail("adopt", s.key, errors.New("the token holds neither an access token nor a refresh token"))
+	}
+	if err := s.forPerson(); err != nil {
+		return s.client.fail("adopt", s.key, err)
+	}
+	if t.RefreshToken == "" && t.Extra(renewable) != nil {
+		return s.client.fail("adopt", s.key, errLent)
 	}
 	who, err := s.client.adoptedClient(ctx)
 	var binding *record.Binding
@@ -72,6 +83,9 @@ func (s *Session) Adopt(ctx context.Context, t *oauth2.Token) error {
 	}
 	return nil
 }
+
+// errLent says that a token is a session's, which goes on renewing it.
+var errLent = errors.New("a Session gave this token out, and keeps the refresh token; use that Session rather than its token")
 
 // adopted makes a record of t.
 func (c *Client) adopted(t *oauth2.Token) *record.Record {
@@ -102,10 +116,12 @@ func (c *Client) adopted(t *oauth2.Token) *record.Record {
 
 // saveGrant puts a new grant into the place of whatever is stored: the person's act wins. A write of
 // unknown outcome is looked up and not repeated, so that a logout in between is not undone. What a login
-// has brought and cannot be saved is revoked; an adopted token is not: the caller still has it.
+// has brought and cannot be saved is revoked; an adopted token is not: the caller still has it. A login keeps in mind
+// which token was adopted before: that one is history, and a program may adopt it at its next start as at every one.
 func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace bool) error {
+	adopting := fresh.Adopted != ""
 	drop := func() {
-		if fresh.Adopted == "" {
+		if !adopting {
 			s.client.revokeDropped(ctx, fresh)
 			s.client.unregister(ctx, fresh.Client)
 		}
@@ -127,7 +143,7 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			return errMoved
 		}
 		if old := st.record; old != nil {
-			if fresh.Adopted != "" && old.Adopted == fresh.Adopted {
+			if adopting && old.Adopted == fresh.Adopted {
 				return nil
 			}
 			if !replace && old.Subject != "" && fresh.Subject != "" && old.Subject != fresh.Subject {
@@ -135,8 +151,14 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 				return ErrOtherSubject
 			}
 			fresh.Leases = old.Leases + 1
+			if !adopting {
+				fresh.Adopted = old.Adopted
+			}
 		} else {
 			fresh.Leases = 1
+			if !adopting {
+				fresh.Adopted = "" // somebody has logged out since the last try
+			}
 		}
 		fresh.Generation = fresh.Leases
 		for _, a := range fresh.Access {
@@ -155,7 +177,7 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			s.client.unregister(ctx, st.record.Client)
 		}
 		reason := "a person has logged in"
-		if fresh.Adopted != "" {
+		if adopting {
 			reason = "a token was adopted"
 		}
 		s.happened(Event{Kind: "login", Reason: reason, Generation: fresh.Generation})

@@ -11,8 +11,9 @@ import (
 
 // Logout revokes the session's grant at the server (RFC 7009), the refresh token first and then the access tokens of all
 // resources, and deletes it from the store. It
-// deletes even if revoking fails, and then says so: the error wraps the reason (errors.ErrUnsupported
-// where the server has no revocation endpoint) and the session is logged out all the same. A grant
+// deletes even if revoking fails, and then says so: the error wraps ErrNotRevoked and the reason (errors.ErrUnsupported
+// where the server has no revocation endpoint) and the session is logged out all the same. After any other error it is
+// still logged in, or that is not known: keep the account's key and try again. A grant
 // that somebody logs in meanwhile is left alone. Without a grant there is nothing to do.
 func (s *Session) Logout(ctx context.Context) error {
 	task := s.client.tasks.begin(fmt.Sprintf("a logout of session %q", s.key))
@@ -70,7 +71,7 @@ func (s *Session) logout(ctx context.Context) error {
 		s.client.unregister(ctx, st.record.Client)
 	}
 	if revoking != nil {
-		revoking = s.client.fail("logout", s.key, fmt.Errorf("deleted, but not revoked: %w", revoking))
+		revoking = s.client.fail("logout", s.key, fmt.Errorf("%w: %w", ErrNotRevoked, revoking))
 	}
 	if grant != "" {
 		s.happened(Event{Kind: "logout", Reason: "a person has logged out", Err: revoking})

@@ -92,7 +92,14 @@ func (c *Client) publish(r *record.Record, resource string) *published {
 	return p
 }
 
-// extra is what oauth2.Token.Extra answers: what the server sent beside the tokens.
+// renewable is a name that oauth2.Token.Extra answers for tokens whose refresh token stays with the session: it tells Adopt
+// that a token is not all there is of a grant. No server can send it: the empty name is cut out.
+const renewable = ""
+
+// onlyRenewable is the extra of tokens with which the server sent nothing else. It is never changed.
+var onlyRenewable = map[string]any{renewable: true}
+
+// extra is what oauth2.Token.Extra answers: what the server sent beside the tokens, and renewable.
 func extra(r *record.Record, access *record.Access) map[string]any {
 	all := make(map[string]any, len(r.Extra)+2)
 	for _, said := range []map[string]json.RawMessage{r.Extra, access.Extra} {
@@ -113,7 +120,13 @@ func extra(r *record.Record, access *record.Access) map[string]any {
 	if len(scopes) > 0 {
 		all["scope"] = strings.Join(scopes, " ")
 	}
-	if len(all) == 0 {
+	delete(all, renewable)
+	switch {
+	case r.RefreshToken != "" && len(all) == 0:
+		return onlyRenewable
+	case r.RefreshToken != "":
+		all[renewable] = true
+	case len(all) == 0:
 		return nil
 	}
 	return all

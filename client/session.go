@@ -105,13 +105,21 @@ var _ transport.Source = (*Session)(nil)
 func (s *Session) HTTPClient() *http.Client { return s.Wrap(nil) }
 
 // Wrap returns a copy of c that makes requests in the session's name. It keeps c's jar, time-out and
-// redirect policy, and sends over c's transport. A nil c is an empty http.Client. With a
+// redirect policy, and sends over c's transport; where that is an *oauth2.Transport, as in a client of oauth2.Config.Client,
+// over its Base: it would send its own token in the place of the session's. A nil c is an empty http.Client. With a
 // Config.ClientCertificate, c's transport is copied, unless it is none of net/http's, and the copy presents the
 // certificate: it has connections of its own, so wrap once rather than for every request.
 func (s *Session) Wrap(c *http.Client) *http.Client {
 	var wrapped http.Client
 	if c != nil {
 		wrapped = *c
+	}
+	for {
+		former, ok := wrapped.Transport.(*oauth2.Transport)
+		if !ok || former == nil {
+			break
+		}
+		wrapped.Transport = former.Base
 	}
 	if wrapped.Transport != nil {
 		wrapped.Transport = present(wrapped.Transport, s.client.config.ClientCertificate)
