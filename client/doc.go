@@ -37,8 +37,8 @@
 // requests use it. If the save fails, the tokens are kept in memory and saved again until it works.
 // Close the Client at the end of the program: it waits for both. [Config.OnEvent] is told of all this.
 //
-// One refresh token can serve several resources (RFC 8707), and tokens that can do less: [Session.Resource] and
-// [Session.Scoped] give a session for each. They have access tokens of their own and spend the refresh token one after
+// One refresh token can bring access tokens for several resources (RFC 8707), and ones with fewer scopes: [Session.Resource]
+// and [Session.Scoped] give a session for each. They have access tokens of their own and spend the refresh token one after
 // the other.
 //
 // A resource server may want more than the grant gives: another scope, a better or fresher login. Its answer reaches the caller
@@ -47,16 +47,17 @@
 // where it fails, requests go on with the old one.
 //
 // A renewal has its own deadlines: 30 seconds for the server's metadata, where that is to be fetched, 30 seconds for the token
-// endpoint, 2 minutes with all waiting for other processes. A caller's context ends that caller's wait and nothing else.
+// endpoint, 2 minutes in all, waiting for other processes included. A caller's context ends that caller's wait and nothing
+// else.
 //
 // # Zero configuration
 //
-// Of a resource that publishes its metadata (RFC 9728), such as an MCP server, a Config needs the address alone:
-// Config.Resource. On first use, which may be a call of Status but none of New or Session, the Client asks the resource
-// without a token, reads its metadata, and takes the authorization server that it names: one GET each. That holds for as
-// long as the metadata says, an hour if it does not, and at least 5 minutes; after a rejected token it is asked for again
-// at once, if it is older than a minute. While the resource cannot be reached, what it said before holds; a Client that has heard nothing yet
-// then gives an error, which is no logout.
+// A Config needs nothing but the address, Config.Resource, of a resource that publishes its metadata (RFC 9728), such as an
+// MCP server. On first use the Client asks the resource without a token, reads its metadata, and takes the authorization
+// server that it names: one GET each. (New and Session ask nobody; a call of Status is a use.) What the Client has learnt
+// holds for as long as the metadata says, an hour if it says nothing, and at least 5 minutes. After a rejected token it is
+// asked for again at once, if it is older than a minute. While the resource cannot be reached, what it said before holds. A
+// Client that has heard nothing yet then gives an error, which is no logout.
 //
 // A login is asked for as the client that was registered beforehand (ClientID with its Issuer), else as the one that a
 // document describes (ClientID as its address, [Client.MetadataDocument]) where the server reads such, else as one that is
@@ -114,7 +115,7 @@
 //
 // # Security
 //
-// The client shows itself to the server in one way, which the Config or the server's metadata names, and never tries
+// The client authenticates at the server in one way, which the Config or the server's metadata names, and never tries
 // another: see [Config.AuthMethod]. An assertion (RFC 7523) is made for one request.
 //
 // No token, code, verifier, client secret, key or assertion appears in an error of this package, nor when one of its
