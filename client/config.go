@@ -32,10 +32,10 @@ type Config struct {
 	// leaves it to AuthMethod.
 	Endpoint oauth2.Endpoint
 
-	// Provider says in what the server and its API differ from the RFCs. What the other fields say goes before it, and
-	// with none of Issuer, Endpoint.TokenURL and Resource it says where to go, too. Nil: the profile that provider.For finds for
-	// Issuer or Endpoint.TokenURL; where there is none, or with an empty one, &provider.Provider{}, the RFCs hold. Where a
-	// profile names hosts of an API (API.Hosts), tokens go there alone unless Origins says otherwise.
+	// Provider says in what the server and its API differ from the RFCs. The other fields win over it. Without Issuer,
+	// Endpoint.TokenURL and Resource it also says where the server is. Nil: the profile that provider.For finds for
+	// Issuer or Endpoint.TokenURL, if there is one. To have the RFCs hold in any case, set an empty one, &provider.Provider{}.
+	// Where a profile names hosts of an API (API.Hosts), tokens go there alone unless Origins says otherwise.
 	Provider *provider.Provider
 
 	// RevocationURL is the revocation endpoint (RFC 7009). Empty: the discovered one; where there is
@@ -45,13 +45,13 @@ type Config struct {
 	// Resource is the address of a protected resource, such as an MCP server, of which nothing else is known: zero
 	// configuration (RFC 9728). The Client finds out which authorization server guards it, registers there, and asks for
 	// tokens for this resource alone; see the package's section on it. It must be https, without a fragment, and
-	// spelt as the resource spells itself. Where people log in, and which scopes they are asked for, is then the resource's
-	// word: name an Issuer, which the resource has to name too, and Scopes, where that goes too far. Empty: Issuer or
-	// Endpoint say where to go.
+	// spelt as the resource spells itself. The resource then decides where people log in and which scopes they are asked
+	// for. To decide yourself, set Issuer, which the resource has to name too, and Scopes. Empty: Issuer, Endpoint or
+	// Provider say where to go.
 	Resource string
 
-	// Registration describes this program to servers where a Client with a Resource registers (RFC 7591). Nil: by the name
-	// of the program's file.
+	// Registration describes this program to servers where a Client with a Resource registers (RFC 7591). Nil: it is described
+	// by the name of the program's file alone.
 	Registration *Registration
 
 	// LocalNetwork lets Resource, and whatever it leads to, be on this machine, over plain http too, or in a private network,
@@ -120,25 +120,25 @@ type Config struct {
 	// redirect. Nil: one with safe defaults. Give one for a proxy or an own CA.
 	AuthServerClient *http.Client
 
-	// StepUp is called when a resource server answers a request that it wants more than the grant gives: more scopes (403
+	// StepUp is called when a resource server answers that a request needs more than the grant gives: more scopes (403
 	// insufficient_scope), a better or fresher login (RFC 9470), claims (Entra ID). It has the person log in again for need
 	// with s, or has somebody else do so, and returns once that is done; the request is then sent once more. Where it
 	// returns an error, the server's answer stands; the event "step-up" tells of it.
 	//
-	// It is called once for all requests of an account that need the same, for one need of an account at a time, and again
-	// for the same need after a minute at the soonest, after up to an hour where it comes to nothing. It keeps the values
-	// of a request's context; it has 10 minutes, less when the Client is closed, and must
-	// return when its context ends, which the end of a request does not bring about: whoever waits leaves by his own context.
-	// Requests of s that are made with that context do not call it. Requests that may have to wait for
+	// It is called once for all requests of an account that need the same, and for one need of an account at a time. For
+	// the same need it is called again after a minute at the soonest, or after up to an hour if it came to nothing. Its
+	// context keeps the values of a request's context, but does not end with the request: it ends after 10 minutes, or when
+	// the Client is closed, and StepUp must then return. Each request waits until its own context ends.
+	// Requests of s that are made with StepUp's context do not call it. Requests that may have to wait for
 	// a person need time-outs that are long enough. A session that was narrowed by Scoped does not ask for scopes.
 	//
-	// Nil: nothing is done, callers get the answer. transport.Challenges says what it asks for.
+	// Nil: nothing is done, and callers get the server's answer. transport.Challenges says what it asks for.
 	StepUp func(ctx context.Context, s *Session, need StepUp) error
 
 	// OnEvent is told what happens to grants, one event after the other, from a goroutine of its own that
-	// lives while there is something to tell. It may take its time and use Sessions: nothing waits for it but
-	// Close, which it must not call therefore. What it panics with is dropped. Nil: nobody is told. LogEvents
-	// makes one of a slog.Logger.
+	// lives while there is something to tell. It may take its time and use Sessions. It must not call Close, which
+	// waits for it; nothing else does. A panic of it is dropped. Nil: nobody is told. LogEvents makes one of a
+	// slog.Logger.
 	OnEvent func(Event)
 }
 
