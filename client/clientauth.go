@@ -16,6 +16,9 @@ func (c *Config) validateAuthentication(bad func(field, reason string)) {
 	if c.ClientSecret != "" && c.ClientKey != nil {
 		bad("ClientKey", "and ClientSecret are both set; a client authenticates by one of them (RFC 7521 §4.2)")
 	}
+	if c.ClientAssertion != nil && (c.ClientSecret != "" || c.ClientKey != nil) {
+		bad("ClientAssertion", "is set beside ClientSecret or ClientKey; a client authenticates by one of them (RFC 7521 §4.2)")
+	}
 	if t := c.ClientCertificate; t != nil && (len(t.Certificate) == 0 || t.PrivateKey == nil) {
 		bad("ClientCertificate", "lacks its certificate or its private key; use tls.LoadX509KeyPair or tls.X509KeyPair")
 	}
@@ -24,8 +27,8 @@ func (c *Config) validateAuthentication(bad func(field, reason string)) {
 	switch method {
 	case "":
 	case authserver.MethodNone:
-		if c.ClientSecret != "" || c.ClientKey != nil {
-			bad("AuthMethod", "is none, which sends no credentials; leave ClientSecret and ClientKey unset")
+		if c.ClientSecret != "" || c.ClientKey != nil || c.ClientAssertion != nil {
+			bad("AuthMethod", "is none, which sends no credentials; leave ClientSecret, ClientKey and ClientAssertion unset")
 		}
 	case authserver.MethodBasic, authserver.MethodPost, authserver.MethodSecretJWT:
 		if c.ClientSecret == "" {
@@ -34,7 +37,7 @@ func (c *Config) validateAuthentication(bad func(field, reason string)) {
 			bad("ClientSecret", err.Error())
 		}
 	case authserver.MethodKeyJWT:
-		if c.ClientKey == nil {
+		if c.ClientKey == nil && c.ClientAssertion == nil {
 			lacks("ClientKey")
 		}
 	case authserver.MethodTLS, authserver.MethodSelfSignedTLS:
@@ -48,7 +51,23 @@ func (c *Config) validateAuthentication(bad func(field, reason string)) {
 
 // isPublic reports whether the client has nothing to authenticate with.
 func (c *Config) isPublic() bool {
-	return c.AuthMethod == string(authserver.MethodNone) || c.ClientSecret == "" && c.ClientKey == nil && c.ClientCertificate == nil
+	return c.AuthMethod == string(authserver.MethodNone) || !c.hasCredentials()
+}
+
+// hasCredentials reports whether there is anything that the client could authenticate with.
+func (c *Config) hasCredentials() bool {
+	return c.ClientSecret != "" || c.ClientKey != nil || c.ClientAssertion != nil || c.ClientCertificate != nil
+}
+
+// namesNoClient reports whether the grant is one that a server may give to whoever has what it takes.
+func (c *Config) namesNoClient() bool {
+	switch c.Grant.(type) {
+	case JWTBearer:
+		return true
+	case TokenExchange:
+		return c.ClientSecret == "" && c.ClientKey == nil // which are some client's
+	}
+	return false
 }
 
 // server is this client at an authorization server whose endpoint takes these methods and algorithms.
@@ -76,6 +95,9 @@ func (c *Client) server(m *authserver.Metadata, methods, algorithms []string) (*
 				words.List(methods))}
 		}
 	case authserver.MethodKeyJWT:
+		if s.Foreign = c.config.ClientAssertion; s.Foreign != nil {
+			break
+		}
 		s.Ahead = c.ahead()
 		if s.Algorithm, err = c.key.Algorithm(c.config.ClientKey.Algorithm, algorithms); err != nil {
 			return nil, &ConfigError{"Config.ClientKey", "cannot be used here: " + err.Error()}
@@ -104,7 +126,7 @@ func (c *Client) method(offered []string) (authserver.Method, error) {
 	}
 	hasCertificate := c.config.ClientCertificate != nil
 	var able []authserver.Method
-	if c.key != nil {
+	if c.key != nil || c.config.ClientAssertion != nil {
 		able = append(able, authserver.MethodKeyJWT)
 	}
 	if hasCertificate {
@@ -137,7 +159,7 @@ func (c *Client) method(offered []string) (authserver.Method, error) {
 			return method, nil
 		}
 	}
-	if c.key == nil && c.secret.IsEmpty() {
+	if c.key == nil && c.config.ClientAssertion == nil && c.secret.IsEmpty() {
 		return authserver.MethodNone, nil // a public client, whose tokens may be bound to its certificate (RFC 8705 §4)
 	}
 	return "", &ConfigError{"Config.AuthMethod", fmt.Sprintf(

@@ -225,6 +225,38 @@ func TestAssertionForEntraID(t *testing.T) {
 	require.Equal(t, "https://as.test/token", claims["aud"])
 }
 
+// A platform's token that says who the workload is: asked for at every request, and shown nowhere.
+func TestAssertionThatSomebodyElseHasSigned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		foreign := func(context.Context) (string, error) {
+			if asked++; asked == 1 {
+				return "", errors.New("the platform is away")
+			}
+			return fmt.Sprintf("platform-%d", asked), nil
+		}
+		d := newDesk("private_key_jwt")
+		s := open(t, d.config(func(c *client.Config) { c.ClientAssertion, c.Grant = foreign, client.ClientCredentials{} })).Session("")
+		require.Equal(t, "AT1", token(t, s))
+		l := d.letters()[0]
+		require.Equal(t, "platform-2", l.form.Get("client_assertion"))
+		require.Equal(t, "urn:ietf:params:oauth:client-assertion-type:jwt-bearer", l.form.Get("client_assertion_type"))
+		require.Equal(t, "app/1", l.form.Get("client_id"))
+
+		d.answer = func(int, url.Values) (int, string) {
+			return 401, `{"error":"invalid_client","error_description":"not platform-3"}`
+		}
+		_, err := s.Renew(t.Context(), nil)
+		require.ErrorContains(t, err, "ClientAssertion")
+		require.NotContains(t, err.Error(), "platform-3")
+
+		other := newDesk("client_secret_basic", "none")
+		_, err = open(t, other.config(func(c *client.Config) { c.ClientAssertion, c.Grant = foreign, client.ClientCredentials{} })).Session("").Token(t.Context())
+		requireConfigError(t, err, "Config.AuthMethod")
+		require.Empty(t, other.letters())
+	})
+}
+
 // TestAssertion holds an assertion against RFC 7523 and its update.
 // Shows O21-2.4-1.
 func TestAssertion(t *testing.T) {
@@ -486,6 +518,7 @@ func TestTheRevocationEndpointMayWantAnotherMethod(t *testing.T) {
 }
 
 func TestNewRefusesCredentialsThatCannotBe(t *testing.T) {
+	elsewhere := func(context.Context) (string, error) { return "", nil }
 	key, certificate := newKey(t), selfSigned(t, "app")
 	parsed, err := x509.ParseCertificate(certificate.Certificate[0])
 	require.NoError(t, err)
@@ -509,7 +542,12 @@ func TestNewRefusesCredentialsThatCannotBe(t *testing.T) {
 		"an HMAC of a private key":              {"Config.ClientKey.Algorithm", func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, Algorithm: "HS256"} }},
 		"a certificate of another key":          {"Config.ClientKey.Certificate", func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, Certificate: parsed} }},
 		"a certificate of no key":               {"Config.ClientKey.Certificate", func(c *client.Config) { c.ClientKey = &client.Key{Signer: key, Certificate: new(x509.Certificate)} }},
-		"R6749-4.4-1 nothing to show":           {"Config.ClientSecret", func(c *client.Config) { c.Grant = client.ClientCredentials{} }},
+		"R7521-4.2-2 two assertions":            {"Config.ClientAssertion", func(c *client.Config) { c.ClientKey, c.ClientAssertion = &client.Key{Signer: key}, elsewhere }},
+		"none with an assertion":                {"Config.AuthMethod", func(c *client.Config) { c.AuthMethod, c.ClientAssertion = "none", elsewhere }},
+		"an assertion for whichever server": {"Config.ClientAssertion", func(c *client.Config) {
+			*c = client.Config{Resource: "https://api.example", ClientAssertion: elsewhere}
+		}},
+		"R6749-4.4-1 nothing to show": {"Config.ClientSecret", func(c *client.Config) { c.Grant = client.ClientCredentials{} }},
 		"R6749-4.4-1 a public client": {"Config.ClientSecret", func(c *client.Config) {
 			c.AuthMethod, c.ClientCertificate, c.Grant = "none", &certificate, client.ClientCredentials{}
 		}},

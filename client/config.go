@@ -59,7 +59,8 @@ type Config struct {
 	// addresses always are. Without a Resource it means nothing.
 	LocalNetwork bool
 
-	// ClientID is required, except with a JWTBearer grant (RFC 7523 §2.1) and with a Resource. There, it may be one
+	// ClientID is required, except with a JWTBearer grant (RFC 7523 §2.1), with a TokenExchange that leaves it to the server
+	// whether the client is known (RFC 8693 §2.1), and with a Resource. With the latter, it may be one
 	// that was registered beforehand at the Issuer, which has to be named then, or the https address of a document
 	// that describes the program (Client.MetadataDocument), for servers that fetch such. Empty: the Client registers.
 	ClientID string
@@ -71,6 +72,12 @@ type Config struct {
 	// request, for the issuer as its only audience unless the Provider says otherwise, with a life of one minute by the
 	// server's clock. Nil: none.
 	ClientKey *Key
+
+	// ClientAssertion returns an assertion that somebody else has signed for the client (RFC 7521 §4.2, RFC 7523 §2.2), such as the
+	// token that a platform gives a workload: a JWT, sent as private_key_jwt has it. It is called for every request to the
+	// authorization server, and must be safe for concurrent use and return when ctx ends. Whoever gets the assertion can
+	// use it until it expires. It stands in the place of a ClientKey. Nil: none.
+	ClientAssertion func(ctx context.Context) (string, error)
 
 	// ClientCertificate is presented to the authorization server and to resource servers that ask for a client
 	// certificate (RFC 8705): it authenticates the client (tls_client_auth, self_signed_tls_client_auth), and servers
@@ -155,7 +162,7 @@ func (e *ConfigError) Error() string { return "client: " + e.Field + " " + e.Rea
 func (c *Config) validate() error {
 	var errs []error
 	bad := func(field, reason string) { errs = append(errs, &ConfigError{"Config." + field, reason}) }
-	if _, ok := c.Grant.(JWTBearer); c.ClientID == "" && c.Resource == "" && !ok {
+	if c.ClientID == "" && c.Resource == "" && !c.namesNoClient() {
 		bad("ClientID", "is empty; set the client id that the authorization server gave to this program")
 	}
 	if c.Issuer == "" && c.Endpoint.TokenURL == "" && c.Resource == "" {

@@ -48,7 +48,7 @@ func (g ClientCredentials) form(context.Context, asking) (url.Values, error) {
 func (g ClientCredentials) validate(c *Config) error {
 	var public error
 	if c.isPublic() {
-		public = &ConfigError{"Config.ClientSecret", "is empty, as are ClientKey and ClientCertificate; the client credentials grant is for confidential clients (RFC 6749 §4.4)"}
+		public = &ConfigError{"Config.ClientSecret", "is empty, as are ClientKey, ClientAssertion and ClientCertificate; the client credentials grant is for confidential clients (RFC 6749 §4.4)"}
 	}
 	return errors.Join(public, reserved("ClientCredentials.Params", g.Params, ofGrants...))
 }

@@ -399,6 +399,20 @@ func TestTokenExchange(t *testing.T) {
 	}, impersonation.letters()[0].form)
 }
 
+// RFC 8693 §2.1 leaves it to the server whether the client has to be known: Google's token service wants none.
+func TestTokenExchangeWithoutAClient(t *testing.T) {
+	exchange := client.TokenExchange{Subject: constant("S"), SubjectType: "jwt"}
+	d := exchangeDesk(accessType)
+	s := open(t, d.config(func(c *client.Config) { c.ClientID, c.Grant = "", exchange })).Session("alice")
+	token(t, s)
+	l := d.letters()[0]
+	require.NotContains(t, l.form, "client_id")
+	require.NotContains(t, l.header, "Authorization")
+
+	_, err := client.New(d.config(func(c *client.Config) { c.ClientID, c.ClientSecret, c.Grant = "", "of somebody", exchange }))
+	requireConfigError(t, err, "Config.ClientID")
+}
+
 func TestTokenExchangeRefusesLocally(t *testing.T) {
 	for name, row := range map[string]struct {
 		field string

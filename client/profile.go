@@ -42,7 +42,7 @@ func (c *Config) applyProfile() (*profile, error) {
 	p := &profile{Provider: *given}
 	p.Authorization.Params, p.Authorization.Keep = maps.Clone(given.Authorization.Params), slices.Clone(given.Authorization.Keep)
 	p.Request.CodeParams, p.Request.RefreshParams = maps.Clone(given.Request.CodeParams), maps.Clone(given.Request.RefreshParams)
-	if c.ClientSecret == "" && c.ClientKey == nil && c.ClientCertificate == nil {
+	if !c.hasCredentials() {
 		p.Authorization.NoPKCE = false // a code without it would be all that it takes
 	}
 	missing, err := p.fillIn()

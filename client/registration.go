@@ -76,6 +76,8 @@ func (c *Config) validateIdentity(bad func(field, reason string)) {
 		bad("ClientSecret", "belongs to no client; set the ClientID that it goes with, or leave both to the registration")
 	case c.ClientID == "" && c.ClientKey != nil:
 		bad("ClientKey", "belongs to no client; set the ClientID that it goes with")
+	case registers && c.ClientAssertion != nil:
+		bad("ClientAssertion", "belongs to no client that was registered; set the ClientID that it goes with, and the Issuer")
 	case !registers && c.Issuer == "":
 		bad("Issuer", "is empty; name the server that ClientID was registered at, so that no other is shown it")
 	}

@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -39,8 +40,15 @@ func NewClaims(issuer, subject, audience string, now time.Time, life time.Durati
 	return Claims{issuer, subject, audience, rand.Text(), now.Unix(), now.Add(life).Unix()}
 }
 
-// assertion makes the JWT that one request to endpoint authenticates with (RFC 7523 §3).
-func (c *Client) assertion(endpoint string) (string, error) {
+// assertion makes the JWT that one request to endpoint authenticates with (RFC 7523 §3), or asks for it.
+func (c *Client) assertion(ctx context.Context, endpoint string) (string, error) {
+	if c.Method == MethodKeyJWT && c.Foreign != nil {
+		assertion, err := c.Foreign(ctx)
+		if err == nil && assertion == "" {
+			err = errors.New("it is empty")
+		}
+		return assertion, err
+	}
 	claims := NewClaims(c.ID, c.ID, cmp.Or(c.Audience, endpoint), time.Now().Add(c.Ahead), assertionLife)
 	header := jws.Header{Algorithm: c.Algorithm, Type: cmp.Or(c.Dialect.AssertionType, assertionHeader)}
 	if c.Method == MethodSecretJWT {

@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ type credentials struct {
 
 // authenticate adds exactly one kind of client authentication (RFC 6749 §2.3), an assertion made for this request
 // alone.
-func (c *Client) authenticate(endpoint string, form url.Values) (credentials, *Failure) {
+func (c *Client) authenticate(ctx context.Context, endpoint string, form url.Values) (credentials, *Failure) {
 	shown := credentials{form: make(url.Values, len(form)+3)}
 	maps.Copy(shown.form, form)
 	if separator := c.Dialect.RequestSeparator; separator != "" && form.Has("scope") {
@@ -68,13 +69,13 @@ func (c *Client) authenticate(endpoint string, form url.Values) (credentials, *F
 			shown.form.Set("client_secret", c.Secret.Reveal())
 		}
 	case MethodSecretJWT, MethodKeyJWT:
-		if c.Method == MethodKeyJWT && c.Key == nil {
+		if c.Method == MethodKeyJWT && c.Key == nil && c.Foreign == nil {
 			return credentials{}, &Failure{Outcome: Misconfigured, Err: errors.New("nothing was sent; there is no key to sign the client's assertion with")}
 		}
-		assertion, err := c.assertion(endpoint)
+		assertion, err := c.assertion(ctx, endpoint)
 		if err != nil {
 			// A key service may be back for the next try.
-			return credentials{}, &Failure{Outcome: NotProcessed, Err: fmt.Errorf("nothing was sent; the client's assertion cannot be signed: %w", err)}
+			return credentials{}, &Failure{Outcome: NotProcessed, Err: fmt.Errorf("nothing was sent; the client's assertion cannot be had: %w", err)}
 		}
 		shown.form.Set("client_assertion_type", assertionType)
 		shown.form.Set("client_assertion", assertion)
@@ -95,7 +96,7 @@ func (m Method) advice() string {
 	case MethodBasic, MethodPost, MethodSecretJWT:
 		check += ", ClientSecret"
 	case MethodKeyJWT:
-		check += ", ClientKey, this machine's clock"
+		check += ", ClientKey or ClientAssertion, this machine's clock"
 	case MethodTLS, MethodSelfSignedTLS:
 		check += ", ClientCertificate"
 	}

@@ -51,6 +51,9 @@ type Client struct {
 	Audience  string        // whom the assertions are for (RFC 7523 §3); empty: each for the URL that it is sent to
 	Ahead     time.Duration // of the server's clock before the local one
 
+	// Foreign, if not nil, gives the assertions of private_key_jwt in the place of Key: somebody else has signed them.
+	Foreign func(context.Context) (string, error) `json:"-"`
+
 	// DPoP binds the tokens that are asked for to a key; nil: they are Bearer tokens.
 	DPoP *DPoP
 
@@ -114,7 +117,7 @@ func (c *Client) send(ctx context.Context, endpoint string, form url.Values, pro
 	if err := checkEndpoint(endpoint, true); err != nil {
 		return nil, &Failure{Outcome: Misconfigured, Err: fmt.Errorf("nothing was sent; check the endpoint's address: %w", err)}
 	}
-	shown, failure := c.authenticate(endpoint, form)
+	shown, failure := c.authenticate(ctx, endpoint, form)
 	if failure != nil {
 		return nil, failure
 	}
