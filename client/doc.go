@@ -57,7 +57,8 @@
 // server that it names: one GET each. (New and Session ask nobody; a call of Status is a use.) What the Client has learnt
 // holds for as long as the metadata says, an hour if it says nothing, and at least 5 minutes. After a rejected token it is
 // asked for again at once, if it is older than a minute. While the resource cannot be reached, what it said before holds. A
-// Client that has heard nothing yet then gives an error, which is no logout.
+// Client that has heard nothing yet then gives an error, which is no logout. A resource that answers without a token and has
+// no metadata needs no login: that error wraps errors.ErrUnsupported.
 //
 // A login is asked for as the client that was registered beforehand (ClientID with its Issuer), else as the one that a
 // document describes (ClientID as its address, [Client.MetadataDocument]) where the server reads such, else as one that is
@@ -101,8 +102,8 @@
 //	                            that is not bound to a key though Config.DPoP is set
 //	ErrNotRevoked               from Logout only: the grant is deleted, but the server may not know
 //	errors.ErrUnsupported       the server cannot revoke (Logout, which has deleted all the same), the store
-//	                            cannot list (Keys), or a token that is bound to a key is asked for by
-//	                            Session.TokenSource
+//	                            cannot list (Keys), Config.Resource asks for no token, or a token that is
+//	                            bound to a key is asked for by Session.TokenSource
 //	*ConfigError                a field of the Config cannot be right, or does not go with what the server
 //	                            says of itself; it is named: correct it
 //	*Error with a Code          the server's refusal (RFC 6749 §5.2, §4.1.2.1): do what its text says;
