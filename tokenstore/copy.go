@@ -26,7 +26,7 @@ const (
 // deleted, or whose writing failed in a way that may still take effect, is or may be in both stores: run
 // Copy again before anybody uses either. Where to holds the same grant already, the newer state of it stays.
 // Where it holds another grant, neither is touched, and the error wraps ErrConflict: log out of one of the
-// two.
+// two. A grant that a person ends in from meanwhile (Session.Logout) does not stay in to, unless somebody has used it there.
 func Copy(ctx context.Context, from, to Store) error {
 	lister, ok := from.(Lister)
 	if !ok {

@@ -57,7 +57,7 @@ const (
 //   - While the keychain is away, its keys are absent to a process that has not met them; to one that
 //     has, they are an error. A login there makes a grant in the fallback, which prevails from then on.
 //   - Nothing moves by itself: tokenstore.Copy does that. A deletion deletes in the fallback and, as far
-//     as it is there, in the keychain.
+//     as it is there, in the keychain; but not what Copy has just moved from the one to the other.
 //
 // A notice (tokenstore.Notifier) says of each key where it is kept, when that is known and when it
 // changes.

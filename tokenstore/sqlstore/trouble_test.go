@@ -84,9 +84,9 @@ func TestLockedOut(t *testing.T) {
 		tx := hold()
 		requireEnds(t, swap)
 		require.NoError(t, tx.Rollback())
-		_, version, _ = s.Load(t.Context(), "k") // PostgreSQL may do what was given up, when it can
 
-		tx = hold()
+		tx = hold() // after what was given up, which PostgreSQL may still do
+		_, version, _ = s.Load(t.Context(), "k")
 		swapped := make(chan error, 1)
 		go func() { swapped <- swap(t.Context()) }()
 		select {
