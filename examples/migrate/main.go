@@ -56,12 +56,16 @@ func run(ctx context.Context, out io.Writer, config *oauth2.Config, tokenFile st
 	}()
 	session := c.Session("")
 
-	// Adopting the same token at every start changes nothing, however often Evergrant has renewed it since.
+	// Once adopted, the grant lives in the store, and the file goes: after a logout it would be adopted anew. Adopting
+	// the same token again changes nothing, should the program end in between.
 	// Once no installation has the file any more, these lines go away too.
 	var token oauth2.Token
 	err = read(tokenFile, &token)
 	if err == nil {
 		err = session.Adopt(ctx, &token)
+	}
+	if err == nil {
+		err = os.Remove(tokenFile)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

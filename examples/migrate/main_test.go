@@ -21,8 +21,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The file keeps the refresh token of before the first rotation. A program that starts again must not
-// spend it a second time.
+// The file keeps the refresh token of before the first rotation. A program that ends before it has removed the file, and
+// starts again, must not spend it a second time.
 func TestMigrate_startsAgainAndAgain(t *testing.T) {
 	p, err := demo.StartProvider(300*time.Second, nil)
 	require.NoError(t, err)
@@ -31,8 +31,11 @@ func TestMigrate_startsAgainAndAgain(t *testing.T) {
 	defer api.Close()
 	config, tokenFile := legacy(t, p)
 	store := tokenstore.NewMemory()
+	file, err := os.ReadFile(tokenFile)
+	require.NoError(t, err)
 
 	for range 3 {
+		require.NoError(t, os.WriteFile(tokenFile, file, 0o600))
 		p.RevokeAccessTokens() // as if a long time had passed
 		var out bytes.Buffer
 		require.NoError(t, run(t.Context(), &out, config, tokenFile, store, api.URL))
@@ -40,7 +43,7 @@ func TestMigrate_startsAgainAndAgain(t *testing.T) {
 	}
 	require.Equal(t, demo.Counts{Logins: 1, Renewals: 3}, p.Counts())
 
-	require.NoError(t, os.Remove(tokenFile))
+	require.NoFileExists(t, tokenFile, "after a logout it would be adopted anew")
 	require.NoError(t, run(t.Context(), &bytes.Buffer{}, config, tokenFile, store, api.URL), "the file is not needed any more")
 }
 

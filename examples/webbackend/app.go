@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"html/template"
@@ -20,7 +22,7 @@ type app struct {
 
 // newApp returns the application's handler. Its forms cannot be sent from other sites.
 func newApp(c *client.Client, url string, tls bool) http.Handler {
-	a := &app{oauth: c, url: url, web: &webSessions{secure: tls, byCookie: make(map[string]*webSession)}}
+	a := &app{oauth: c, url: url, web: &webSessions{secure: tls, byCookie: make(map[string]*webSession), accounts: make(map[person]string)}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", a.home)
 	mux.HandleFunc("POST /login", a.login)
@@ -45,10 +47,10 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 		LoggedIn bool
 		Answer   string
 	}{}
-	if user := a.web.find(r); user != nil {
-		answer, err := a.call(r, a.oauth.Session(user.account))
+	if account := a.web.account(a.web.find(r)); account != "" {
+		answer, err := a.call(r, a.oauth.Session(account))
 		switch {
-		case errors.Is(err, client.ErrLoginRequired): // never logged in, or the grant was taken back
+		case errors.Is(err, client.ErrLoginRequired): // the grant was taken back
 		case err != nil:
 			a.fail(w, http.StatusBadGateway, "The API cannot be reached now.", err)
 			return
@@ -78,40 +80,61 @@ func (a *app) call(r *http.Request, session *client.Session) (string, error) {
 	return string(answer), err
 }
 
-// login sends the browser to the authorization server, and keeps what binds the answer to this browser.
+// login sends the browser to the authorization server, and keeps what binds the answer to this browser. Who it is that logs
+// in is known afterwards: the account has a random key.
 func (a *app) login(w http.ResponseWriter, r *http.Request) {
 	user := a.web.begin(w, r)
-	pending, err := a.oauth.Session(user.account).Start(r.Context(), client.AuthCode{})
+	account := cmp.Or(a.web.account(user), rand.Text())
+	pending, err := a.oauth.Session(account).Start(r.Context(), client.AuthCode{})
 	if err != nil {
 		a.fail(w, http.StatusBadGateway, "A login is not possible now.", err)
 		return
 	}
-	a.web.setPending(user, pending)
+	a.web.setPending(user, pending, account)
 	http.Redirect(w, r, pending.URL, http.StatusSeeOther)
 }
 
 // callback is where the browser comes back to: Config.RedirectURL.
 func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	user := a.web.find(r)
-	pending := a.web.takePending(user)
+	pending, account := a.web.takePending(user)
 	if pending == nil {
 		http.Error(w, "This browser has begun no login.", http.StatusBadRequest)
 		return
 	}
-	if err := a.oauth.Session(user.account).Finish(r.Context(), pending, r.URL.Query()); err != nil {
+	session := a.oauth.Session(account)
+	var who person
+	err := session.Finish(r.Context(), pending, r.URL.Query())
+	if err == nil {
+		err = session.Claims(r.Context(), &who)
+	}
+	if errors.Is(err, client.ErrOtherSubject) {
+		a.web.end(w, r) // another person uses this browser now: the next login is for an account of their own
+	}
+	if err != nil {
 		a.fail(w, http.StatusBadRequest, "The login has failed. Please try again.", err)
 		return
 	}
+	a.web.signIn(user, who, account)
 	a.web.renew(w, r, user)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 // logout ends the grant, and then the web session.
 func (a *app) logout(w http.ResponseWriter, r *http.Request) {
-	if user := a.web.find(r); user != nil {
-		if err := a.oauth.Session(user.account).Logout(r.Context()); err != nil {
-			log.Println(err) // deleted all the same, unless the error says otherwise
+	user := a.web.find(r)
+	if account := a.web.account(user); account != "" {
+		err := a.oauth.Session(account).Logout(r.Context())
+		if err != nil && !errors.Is(err, client.ErrNotRevoked) {
+			a.fail(w, http.StatusBadGateway, "You are still logged in. Please try again.", err)
+			return
 		}
+		if err != nil {
+			log.Println(err) // logged out all the same
+		}
+		a.web.forget(user, account)
+	}
+	if user != nil {
 		a.web.end(w, r)
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)

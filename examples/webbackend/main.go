@@ -1,5 +1,6 @@
-// Webbackend is a web application whose users let it call an API for them. Each has a web session, kept by a
-// cookie, and an account of their own; a login that one browser begins can be finished by no other.
+// Webbackend is a web application whose users sign in with an OpenID provider and let it call an API for them. Each
+// browser has a web session, kept by a cookie, and each person an account, which a table finds by the provider's iss and
+// sub; a login that one browser begins can be finished by no other.
 //
 //	CLIENT_SECRET=… go run -C examples ./webbackend -issuer https://accounts.example.com -client-id my-app \
 //		-url https://api.example.com/me

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/examples/internal/demo"
+	"github.com/evergrant/evergrant/tokenstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,7 +28,7 @@ type site struct {
 	provider *demo.Provider
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, store tokenstore.Store) *site {
 	p, err := demo.StartProvider(300*time.Second, nil)
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
@@ -37,7 +40,7 @@ func newSite(t *testing.T) *site {
 	p.Register("my-app", "app-secret", s.url+"/callback")
 	c, err := client.New(client.Config{
 		Issuer: p.Issuer, ClientID: "my-app", ClientSecret: "app-secret",
-		Scopes: []string{"openid", "offline_access"}, RedirectURL: s.url + "/callback",
+		Scopes: []string{"openid", "offline_access"}, RedirectURL: s.url + "/callback", Store: store,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close(context.Background())) }) // t's own context has ended by then
@@ -83,7 +86,7 @@ func (s *site) get(t *testing.T, browser *http.Client, address string) (int, str
 func toTheEnd(*url.URL) bool { return false }
 
 func TestApp_logsInCallsAndLogsOut(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, nil)
 	browser := newBrowser(t, toTheEnd)
 	_, page := s.get(t, browser, s.url)
 	require.Contains(t, page, "Log in")
@@ -106,10 +109,65 @@ func TestApp_logsInCallsAndLogsOut(t *testing.T) {
 	require.Equal(t, demo.Counts{Logins: 1, Renewals: 1}, s.provider.Counts())
 }
 
+// The same person in two browsers has one account, that of the newest login, and one logout.
+func TestApp_knowsAPersonAgain(t *testing.T) {
+	s := newSite(t, nil)
+	one, two := newBrowser(t, toTheEnd), newBrowser(t, toTheEnd)
+	require.NoError(t, s.login(t, one))
+	require.NoError(t, s.login(t, two))
+	s.provider.RevokeAccessTokens()
+	for _, browser := range []*http.Client{one, two} {
+		_, page := s.get(t, browser, s.url)
+		require.Contains(t, page, "alice")
+	}
+	require.Equal(t, demo.Counts{Logins: 2, Renewals: 1}, s.provider.Counts(), "both use the newest grant")
+
+	resp, err := one.Post(s.url+"/logout", "", nil)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	for _, browser := range []*http.Client{one, two} {
+		_, page := s.get(t, browser, s.url)
+		require.Contains(t, page, "Log in")
+	}
+}
+
+// stuck is a store that can be read only, at times.
+type stuck struct {
+	tokenstore.Store
+	isStuck atomic.Bool
+}
+
+func (s *stuck) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
+	if s.isStuck.Load() {
+		return "", errors.New("read-only")
+	}
+	return s.Store.Swap(ctx, key, old, value)
+}
+
+// Nobody is told to be logged out whose grant is still in the store.
+func TestApp_keepsWhoCannotBeLoggedOut(t *testing.T) {
+	store := &stuck{Store: tokenstore.NewMemory()}
+	s := newSite(t, store)
+	browser := newBrowser(t, toTheEnd)
+	require.NoError(t, s.login(t, browser))
+	for _, step := range []struct {
+		isStuck bool
+		status  int
+	}{{true, http.StatusBadGateway}, {false, http.StatusOK}} {
+		store.isStuck.Store(step.isStuck)
+		resp, err := browser.Post(s.url+"/logout", "", nil)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, step.status, resp.StatusCode)
+	}
+	_, page := s.get(t, browser, s.url)
+	require.Contains(t, page, "Log in")
+}
+
 // An attacker logs in up to the callback and has the victim open that: the victim would act in the
 // attacker's name (RFC 6749 §10.12).
 func TestApp_takesACallbackFromTheBrowserThatBeganOnly(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, nil)
 	var callback *url.URL
 	attacker := newBrowser(t, func(u *url.URL) bool {
 		if u.Path == "/callback" && u.Query().Has("code") {
@@ -150,7 +208,7 @@ func TestApp_takesACallbackFromTheBrowserThatBeganOnly(t *testing.T) {
 }
 
 func TestApp_refusesFormsOfOtherSites(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, nil)
 	for _, path := range []string{"/login", "/logout"} {
 		t.Run(path, func(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+path, nil)

@@ -13,8 +13,15 @@ const cookieName = "websession"
 // webSession is one browser. An application has its own, in a store that its replicas share: a Pending
 // marshals to text for that. The text is secret.
 type webSession struct {
-	account string          // the user's, public; here each browser is a user of its own
-	pending *client.Pending // the login under way; guarded by webSessions.mu
+	user    person          // who is signed in; nobody: the zero person. Guarded by webSessions.mu
+	account string          // the one that the login under way is for; guarded by webSessions.mu
+	pending *client.Pending // guarded by webSessions.mu
+}
+
+// person is how a provider names one: sub alone is another's elsewhere (OpenID Connect Core §5.7).
+type person struct {
+	Issuer  string `json:"iss"`
+	Subject string `json:"sub"`
 }
 
 // webSessions are kept by what the browser's cookie holds.
@@ -23,6 +30,7 @@ type webSessions struct {
 
 	mu       sync.Mutex
 	byCookie map[string]*webSession // guarded by mu
+	accounts map[person]string      // the table of people: the session key of each; guarded by mu
 }
 
 // find returns the browser's web session, or nil.
@@ -41,7 +49,7 @@ func (s *webSessions) begin(w http.ResponseWriter, r *http.Request) *webSession 
 	if user := s.find(r); user != nil {
 		return user
 	}
-	user := &webSession{account: rand.Text()}
+	user := new(webSession)
 	s.keep(w, user)
 	return user
 }
@@ -76,21 +84,48 @@ func (s *webSessions) end(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1})
 }
 
-// setPending notes the login that a browser begins. It replaces one begun before.
-func (s *webSessions) setPending(user *webSession, p *client.Pending) {
+// account returns the account of who is signed in; "" when nobody is.
+func (s *webSessions) account(user *webSession) string {
+	if user == nil {
+		return ""
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	user.pending = p
+	return s.accounts[user.user]
 }
 
-// takePending returns the login that the browser has begun, once; nil when there is none.
-func (s *webSessions) takePending(user *webSession) *client.Pending {
+// signIn notes who has logged in, and with which account. Another one of the same person is used no more, from any browser;
+// it is not logged out: there are servers that would end the new grant along with the old one.
+func (s *webSessions) signIn(user *webSession, who person, account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	user.user, s.accounts[who] = who, account
+}
+
+// forget removes the account of who is signed in, unless another one has taken its place: the person is signed out everywhere.
+func (s *webSessions) forget(user *webSession, account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.accounts[user.user] == account {
+		delete(s.accounts, user.user)
+	}
+}
+
+// setPending notes the login that a browser begins for account. It replaces one begun before.
+func (s *webSessions) setPending(user *webSession, p *client.Pending, account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	user.pending, user.account = p, account
+}
+
+// takePending returns the login that the browser has begun, and for which account, once; nil when there is none.
+func (s *webSessions) takePending(user *webSession) (*client.Pending, string) {
 	if user == nil {
-		return nil
+		return nil, ""
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := user.pending
 	user.pending = nil
-	return p
+	return p, user.account
 }
