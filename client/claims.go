@@ -16,7 +16,8 @@ import (
 // Claims decodes the claims of the grant's id token into into, as json.Unmarshal does (OpenID Connect Core §2): who
 // logged in, when and how. It reads the store and nothing else. The id token is the newest that was good: that of the login,
 // or of a refresh, where the server sends one; iat says when it is from. It was checked when it came, and may have expired
-// since: that ends nothing. Key users by iss and sub together.
+// since: that ends nothing. Key users by iss and sub together;
+// Session.Start says how their sessions are keyed.
 //
 // Without an id token, as without the scope openid and with a Config.Grant, the error wraps ErrIDToken; without a
 // grant, ErrLoginRequired.
