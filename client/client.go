@@ -50,6 +50,7 @@ type Client struct {
 	keys      keyCache // that the issuer signs with
 	proofs    proofs
 	skew      atomic.Int64 // nanoseconds that the server's clock is ahead of ours
+	lastExtra atomic.Pointer[sharedExtra]
 	tasks     tasks
 	events    events
 	deaf      func() // has the store tell its notices to this Client no more

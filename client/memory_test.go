@@ -33,7 +33,7 @@ type registry struct {
 func (r registry) Load(_ context.Context, key string) ([]byte, tokenstore.Version, error) {
 	now := time.Now()
 	rec := &record.Record{
-		Grant: "g", Generation: 1, Leases: 1, RefreshToken: "RT of " + key,
+		Grant: "g", Generation: 1, Leases: 1, RefreshToken: "RT of " + key, Scopes: []string{"read", "write"},
 		Access: map[string]*record.Access{"": {Token: "AT of " + key, Type: "Bearer", Issued: now, Expiry: now.Add(time.Hour)}},
 	}
 	if r.openID {

@@ -88,7 +88,7 @@ func (c *Client) publish(r *record.Record, resource string) *published {
 	if !access.RefreshAt.IsZero() {
 		p.stale = at(c.localTime(access.RefreshAt), now)
 	}
-	p.token = *p.token.WithExtra(extra(r, access))
+	p.token = *p.token.WithExtra(c.extra(r, access))
 	return p
 }
 
@@ -96,12 +96,17 @@ func (c *Client) publish(r *record.Record, resource string) *published {
 // that a token is not all there is of a grant. No server can send it: the empty name is cut out.
 const renewable = ""
 
-// onlyRenewable is the extra of tokens with which the server sent nothing else. It is never changed.
-var onlyRenewable = map[string]any{renewable: true}
-
 // extra is what oauth2.Token.Extra answers: what the server sent beside the tokens, and renewable.
-func extra(r *record.Record, access *record.Access) map[string]any {
-	all := make(map[string]any, len(r.Extra)+2)
+func (c *Client) extra(r *record.Record, access *record.Access) map[string]any {
+	scopes := r.Scopes
+	if access.Scopes != nil {
+		scopes = access.Scopes
+	}
+	plain := plainExtra{strings.Join(scopes, " "), r.RefreshToken != ""}
+	if len(r.Extra) == 0 && len(access.Extra) == 0 && r.IDToken == "" {
+		return c.shared(plain)
+	}
+	all := make(map[string]any, len(r.Extra)+len(access.Extra)+3)
 	for _, said := range []map[string]json.RawMessage{r.Extra, access.Extra} {
 		for name, raw := range said {
 			var value any
@@ -113,23 +118,44 @@ func extra(r *record.Record, access *record.Access) map[string]any {
 	if r.IDToken != "" {
 		all["id_token"] = r.IDToken
 	}
-	scopes := r.Scopes
-	if access.Scopes != nil {
-		scopes = access.Scopes
-	}
-	if len(scopes) > 0 {
-		all["scope"] = strings.Join(scopes, " ")
-	}
 	delete(all, renewable)
-	switch {
-	case r.RefreshToken != "" && len(all) == 0:
-		return onlyRenewable
-	case r.RefreshToken != "":
+	plain.addTo(all)
+	return all
+}
+
+// plainExtra is what most tokens come with.
+type plainExtra struct {
+	scope     string
+	renewable bool
+}
+
+func (p plainExtra) addTo(all map[string]any) {
+	if p.scope != "" {
+		all["scope"] = p.scope
+	}
+	if p.renewable {
 		all[renewable] = true
-	case len(all) == 0:
+	}
+}
+
+// sharedExtra is a plainExtra as a map, which takes more memory than the rest of a token. It is never changed.
+type sharedExtra struct {
+	plainExtra
+	all map[string]any
+}
+
+// shared gives the map of p, which is mostly the same as that of the token before, whosever that was.
+func (c *Client) shared(p plainExtra) map[string]any {
+	if p == (plainExtra{}) {
 		return nil
 	}
-	return all
+	last := c.lastExtra.Load()
+	if last == nil || last.plainExtra != p {
+		last = &sharedExtra{p, make(map[string]any, 2)}
+		p.addTo(last.all)
+		c.lastExtra.Store(last)
+	}
+	return last.all
 }
 
 // replaces reports whether p is a newer state than old: another grant, or a higher generation.
