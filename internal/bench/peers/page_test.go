@@ -51,6 +51,12 @@ func most[T int | float64 | time.Duration](want string, got, limit T, why string
 	return figure{want, fmt.Sprint(show(got)), got <= limit, why}
 }
 
+// exactly is a figure that values hold by being all the same number.
+func exactly(want string, got []int, number int) figure {
+	_, least, most := measure.Middle(got)
+	return figure{want, span(got), least == number && most == number, ""}
+}
+
 func show[T any](value T) string {
 	switch v := any(value).(type) {
 	case time.Duration:
@@ -100,7 +106,10 @@ nothing else.
   a spent one is presented. Each has a server and grants of its own. The resource server checks every token, and its counts
   are compared with what the clients counted.
 - A client takes a token for ended, or due, a margin before its end: 10 s in x/oauth2, 225 s in Google's, 300 s in MSAL. The server's
-  tokens are that much longer for them, so that all of them renew equally often.
+  tokens are that much longer for them, so that all can use one for as long. Work 8 is without this.
+- The server is as strict as RFC 9700 asks. Many real ones forgive that a refresh token is spent twice, for a while or for ever:
+  there, what fails here for that reason is a request too many.
+- Google's library is used without its telemetry, except where it says so.
 - MSAL speaks to Microsoft's servers only; its requests are led to ours. Evergrant is used with default settings.
 
 `
