@@ -46,10 +46,17 @@ staticcheck: ## staticcheck every module
 hermetic: ## the root module's tests without -race, which counts allocations differently
 	$(call part,go test,go test -shuffle=on -timeout=2m ./...)
 
-# Most packages wait more than they work, so three run at a time.
+# $(call race-in,modules,n) runs the tests of modules with -race, n packages at a time.
+race-in = (failed=0; for module in $(1); do \
+	(cd "$$module" && echo "--- module $$module" && go test -race -p=$(2) -shuffle=on -timeout=10m ./...) || failed=1; done; exit $$failed)
+E2E := ./internal/e2e
+
+# Most packages wait more than they work, so several run at a time. What the end-to-end tests start needs the machine for itself.
 .PHONY: race
 race: ## every test of every module with -race, the end-to-end tests included
-	$(call part,go test -race,export EVERGRANT_E2E=1; $(call each,echo "--- module $$module" && go test -race -p=3 -shuffle=on -timeout=10m ./...))
+	$(call part,go test -race,export EVERGRANT_E2E=1; failed=0; \
+		$(call race-in,$(filter-out . $(E2E),$(MODULES)),1) & $(call race-in,.,3) || failed=1; wait $$! || failed=1; \
+		$(call race-in,$(E2E),3) || failed=1; exit $$failed)
 
 # A history runs on one processor, so that it is the same every time: one process runs two thirds of the seeds, the other the
 # small worlds and the rest.
