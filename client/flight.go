@@ -77,6 +77,9 @@ func (s *Session) await(ctx context.Context, d demand) (*oauth2.Token, error) {
 			continue // it was not about this demand
 		}
 		if f.err != nil {
+			if p := s.current.Load(); p != nil && d.isMet(p) && !p.unusable.hasCome(s.client.machine.Now()) {
+				return &p.token, nil // of a login meanwhile
+			}
 			return nil, f.err
 		}
 		if d.isMet(f.result) && (try > 0 || !f.result.unusable.hasCome(s.client.machine.Now())) {

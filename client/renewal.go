@@ -242,6 +242,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 	defer cancel()
 	server = l.rereading(server)
 	pause, replayed := retryFirst, false
+	until := r.client.machine.Now().Mono + l.left() // those who wait for the token wait no longer for pauses
 	for {
 		old := l.known().record
 		if r.flight.attempts++; !old.Unanswered.IsZero() {
@@ -267,7 +268,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 		switch f.Outcome {
 		case authserver.NotProcessed, authserver.Unrelated:
 			wait := max(r.client.jitter(pause), f.RetryAfter)
-			if wait >= l.left() || sleep(ctx, wait) != nil {
+			if wait >= min(l.left(), until-r.client.machine.Now().Mono) || sleep(ctx, wait) != nil {
 				return nil, r.release(ctx, l, err, nil)
 			}
 			pause *= 2
@@ -293,6 +294,13 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 			return nil, r.release(ctx, l, err, nil)
 		}
 		if err := l.stillFor(ctx, old); err != nil {
+			return nil, r.release(ctx, l, err, nil)
+		}
+		// The next request is a new one: it begins with enough of the lease to last until the first beat.
+		if l.extend(ctx); l.isLost() {
+			return nil, r.release(ctx, l, errAgain, nil)
+		}
+		if l.left() <= leaseBeat {
 			return nil, r.release(ctx, l, err, nil)
 		}
 	}

@@ -104,7 +104,8 @@ func (r *renewal) remember(t *trouble, st state) error {
 	pause := r.client.jitter(min(backoffFirst<<min(t.failures-1, 10), backoffMost))
 	if ok {
 		pause = max(pause, f.RetryAfter)
-		t.final = errors.Is(t.err, ErrLoginRequired) && f.Outcome == authserver.InvalidGrant
+		// A configured grant may have been refused for what another session has given to it, which will give something else.
+		t.final = errors.Is(t.err, ErrLoginRequired) && f.Outcome == authserver.InvalidGrant && r.client.config.Grant == nil
 		if f.Outcome == authserver.Doubtful {
 			pause = max(pause, doubtedFor)
 		}
