@@ -40,6 +40,7 @@ func (r *Record) UnmarshalJSON(data []byte) (err error) {
 	if r.unknown, err = split(data, &v); err == nil && v.Format > format {
 		return ErrNewer
 	}
+	maps.DeleteFunc(r.Access, func(_ string, a *Access) bool { return a == nil }) // a null says nothing
 	if err == nil && (v.Format < 1 || r.Grant == "") {
 		return errNoGrant
 	}
