@@ -58,6 +58,57 @@ func TestAdoptAtEveryStartDoesNotUndoALogin(t *testing.T) {
 	})
 }
 
+// Replicas with an older configuration start beside those with the newer one.
+func TestAdoptOfAnOlderConfigurationDoesNotUndoTheNewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, store := clienttest.New(t), tokenstore.NewMemory()
+		older, newer := server.Login("read"), server.Login("read")
+		for _, kept := range []*oauth2.Token{older, newer, older, newer, older} {
+			s := server.NewClient(web(store)).Session("alice")
+			require.NoError(t, s.Adopt(t.Context(), kept))
+			_, err := s.Renew(t.Context(), nil)
+			require.NoError(t, err)
+		}
+		require.Empty(t, server.Reuses())
+		require.NoError(t, server.NewClient(web(store)).Session("alice").Logout(t.Context()))
+		s := server.NewClient(web(store)).Session("alice")
+		require.NoError(t, s.Adopt(t.Context(), older))
+		status, err := s.Status(t.Context())
+		require.NoError(t, err)
+		require.True(t, status.LoggedIn, "after a logout it is adopted anew")
+	})
+}
+
+// What a token says of itself stays with it.
+func TestAdoptKeepsWhatTheTokenSays(t *testing.T) {
+	for name, said := range map[string]any{
+		"JSON": map[string]any{"scope": "read write", "refresh_expires_in": 7200.0, "refresh_token_expires_in": 7200.0},
+		"form": url.Values{"scope": {"read write"}, "refresh_expires_in": {"7200"}, "refresh_token_expires_in": {"7200"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := clienttest.New(t).NewClient(client.Config{}).Session("")
+			require.NoError(t, s.Adopt(t.Context(), (&oauth2.Token{AccessToken: "AT", RefreshToken: "RT"}).WithExtra(said)))
+			status, err := s.Status(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, []string{"read", "write"}, status.Scopes)
+			token, err := s.Token(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, "read write", token.Extra("scope"))
+			require.EqualValues(t, 7200, token.Extra("refresh_expires_in"))
+			require.EqualValues(t, 7200, token.Extra("refresh_token_expires_in"))
+		})
+	}
+	t.Run("nothing", func(t *testing.T) {
+		s := clienttest.New(t).NewClient(client.Config{}).Session("")
+		require.NoError(t, s.Adopt(t.Context(), (&oauth2.Token{AccessToken: "AT"}).WithExtra(url.Values{})))
+		token, err := s.Token(t.Context())
+		require.NoError(t, err)
+		for _, name := range []string{"scope", "refresh_expires_in", "refresh_token_expires_in"} {
+			require.Nil(t, token.Extra(name))
+		}
+	})
+}
+
 // A login that cannot be saved is taken back also where the record tells of an adopted token.
 func TestLoginAfterAnAdoptionThatCannotBeSavedIsRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

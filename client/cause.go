@@ -62,8 +62,10 @@ func (c *Client) cause(r *record.Record) string {
 		return causeExpired
 	case !r.Unanswered.IsZero():
 		return causeLost
-	case c.isLocal() && r.Machine != "" && r.Machine != machine.Name(c.machine):
-		return causeCopied
+	case c.isLocal() && r.Machine != "":
+		if here := machine.Name(c.machine); here != "" && here != r.Machine {
+			return causeCopied
+		}
 	}
 	return causeRevoked
 }

@@ -95,6 +95,30 @@ func TestCausesOfALogin(t *testing.T) {
 			w.as.KillAll() // as the other copy's renewals have it
 			return on("desktop")
 		}},
+		{"the machine has no name that lasts", "revoked", "invalid_grant", func(t *testing.T, w *fleet) *process {
+			on := func(machine string) *process {
+				return w.start("on "+machine, func(v *view) tokenstore.Store { return &named{&localView{v, w}, machine} })
+			}
+			_, err := on("laptop").alice().Token(t.Context())
+			require.NoError(t, err)
+			time.Sleep(2 * time.Hour)
+			w.as.KillAll()
+			return on("")
+		}},
+		{"an adopted refresh token has expired", "expired", "invalid_grant", func(t *testing.T, w *fleet) *process {
+			p := w.process("p")
+			said := (&oauth2.Token{AccessToken: "a", RefreshToken: "r", Expiry: time.Now().Add(time.Hour)}).
+				WithExtra(map[string]any{"refresh_expires_in": 7200.0})
+			require.NoError(t, p.alice().Adopt(t.Context(), said))
+			time.Sleep(3 * time.Hour)
+			return p
+		}},
+		{"nobody knows since when an adopted refresh token lives", "revoked", "invalid_grant", func(t *testing.T, w *fleet) *process {
+			p := w.process("p")
+			said := (&oauth2.Token{RefreshToken: "r"}).WithExtra(map[string]any{"refresh_expires_in": 7200.0})
+			require.NoError(t, p.alice().Adopt(t.Context(), said))
+			return p
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			simulate(t, func(t *testing.T, w *fleet) {

@@ -84,7 +84,7 @@ func (c *Client) checkLogin(ctx context.Context, fresh *record.Record, got *logg
 // hasAdopted reports whether the store holds what fresh was adopted from.
 func (s *Session) hasAdopted(ctx context.Context, fresh *record.Record) bool {
 	st, err := s.load(ctx)
-	return err == nil && st.record != nil && st.record.Adopted == fresh.Adopted
+	return err == nil && st.record != nil && st.record.HasAdopted(fresh.Adopted)
 }
 
 // checkAdopted leaves out the id token of an adopted token if it is not good, or cannot be checked: nobody else vouches for it. Without a

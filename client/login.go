@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/oauth2"
 
@@ -45,7 +47,8 @@ func (s *Session) drop(ctx context.Context, fresh *record.Record) {
 
 // Adopt makes a grant of a token that was obtained elsewhere: t's refresh token, and its access token
 // while that is usable. The same token twice changes nothing, however often it was renewed
-// meanwhile and whoever has logged in since, so that a program may adopt the token of its configuration at every start.
+// meanwhile, whoever has logged in since and whichever of the last few tokens was adopted since, so that a program may adopt
+// the token of its configuration at every start.
 // After a Logout it is adopted anew: delete your copy once Adopt has returned nil. t itself must not be used to refresh
 // any more.
 //
@@ -62,7 +65,7 @@ func (s *Session) Adopt(ctx context.Context, t *oauth2.Token) error {
 	if err := s.forPerson(); err != nil {
 		return s.client.fail("adopt", s.key, err)
 	}
-	if t.RefreshToken == "" && t.Extra(renewable) != nil {
+	if lent, _ := t.Extra(renewable).(bool); lent && t.RefreshToken == "" {
 		return s.client.fail("adopt", s.key, errLent)
 	}
 	who, err := s.client.adoptedClient(ctx)
@@ -105,6 +108,12 @@ func (c *Client) adopted(t *oauth2.Token) *record.Record {
 		}
 		r.Access = map[string]*record.Access{c.config.Resource: access}
 	}
+	scopes, extra := said(t)
+	if access := r.Access[c.config.Resource]; access != nil && c.config.Resource != "" {
+		access.Scopes, access.Extra = scopes, extra
+	} else {
+		r.Scopes, r.Extra = scopes, extra
+	}
 	if id, ok := t.Extra("id_token").(string); ok {
 		r.IDToken = id
 		if claims, err := parseIDToken(id); err == nil {
@@ -114,12 +123,30 @@ func (c *Client) adopted(t *oauth2.Token) *record.Record {
 	return r
 }
 
+// said is what t tells of its scopes and of the life of its refresh token, which is counted from now: that is not too early.
+func said(t *oauth2.Token) (scopes []string, extra map[string]json.RawMessage) {
+	if words, ok := t.Extra("scope").(string); ok {
+		scopes = strings.Fields(words)
+	}
+	for _, name := range record.RefreshLives() {
+		value := t.Extra(name)
+		if raw, err := json.Marshal(value); err == nil && value != nil && value != "" {
+			if extra == nil {
+				extra = make(map[string]json.RawMessage)
+			}
+			extra[name] = raw
+		}
+	}
+	return scopes, extra
+}
+
 // saveGrant puts a new grant into the place of whatever is stored: the person's act wins. A write of
 // unknown outcome is looked up and not repeated, so that a logout in between is not undone. What a login
-// has brought and cannot be saved is revoked; an adopted token is not: the caller still has it. A login keeps in mind
-// which token was adopted before: that one is history, and a program may adopt it at its next start as at every one.
+// has brought and cannot be saved is revoked; an adopted token is not: the caller still has it. Every grant keeps in mind
+// which tokens were adopted before: those are history, and a program may adopt one at its next start as at every one.
 func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace bool) error {
-	adopting := fresh.Adopted != ""
+	fingerprint := fresh.Adopted
+	adopting := fingerprint != ""
 	drop := func() {
 		if !adopting {
 			s.client.revokeDropped(ctx, fresh)
@@ -143,7 +170,7 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			return errMoved
 		}
 		if old := st.record; old != nil {
-			if adopting && old.Adopted == fresh.Adopted {
+			if old.HasAdopted(fingerprint) {
 				return nil
 			}
 			if !replace && old.Subject != "" && fresh.Subject != "" && old.Subject != fresh.Subject {
@@ -151,14 +178,10 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 				return ErrOtherSubject
 			}
 			fresh.Leases = old.Leases + 1
-			if !adopting {
-				fresh.Adopted = old.Adopted
-			}
+			fresh.Adopted = old.AdoptedWith(fingerprint)
 		} else {
 			fresh.Leases = 1
-			if !adopting {
-				fresh.Adopted = "" // somebody has logged out since the last try
-			}
+			fresh.Adopted = fingerprint // somebody may have logged out since the last try
 		}
 		fresh.Generation = fresh.Leases
 		for _, a := range fresh.Access {

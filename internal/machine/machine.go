@@ -5,6 +5,7 @@
 package machine
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"math/rand/v2"
@@ -58,8 +59,9 @@ func Of(store any) Machine {
 	return Real{}
 }
 
-// Name returns a fingerprint of the machine: the same for all its processes, another one on another machine.
-// It is a guess (machines are cloned and renamed) and no secret.
+// Name returns a fingerprint of the machine: the same for all its processes, another one on another machine. Empty: it
+// has none that lasts. A hostname does not: it changes with the network, and with every container.
+// It is a guess (machines are cloned) and no secret.
 func Name(m Machine) string {
 	if named, ok := m.(interface{ Name() string }); ok {
 		return named.Name()
@@ -68,14 +70,18 @@ func Name(m Machine) string {
 }
 
 var name = sync.OnceValue(func() string {
-	id, err := os.ReadFile("/etc/machine-id") // Linux: stays when the machine is renamed
-	if err != nil || len(id) == 0 {
-		host, _ := os.Hostname()
-		id = []byte(host)
+	id, _ := os.ReadFile("/etc/machine-id") // Linux: stays when the machine is renamed
+	return fingerprint(id)
+})
+
+// fingerprint is the name of a machine with that id; see machine-id(5) for what is none yet.
+func fingerprint(id []byte) string {
+	if said := string(bytes.TrimSpace(id)); said == "" || said == "uninitialized" {
+		return ""
 	}
 	sum := sha256.Sum256(append([]byte("evergrant: "), id...))
 	return hex.EncodeToString(sum[:8])
-})
+}
 
 // UpTo returns a random duration from 0 to most.
 func UpTo(m Machine, most time.Duration) time.Duration {

@@ -53,10 +53,13 @@ func TestIDsDiffer(t *testing.T) {
 }
 
 func TestNameIsAFingerprint(t *testing.T) {
-	name := machine.Name(machine.Real{})
-	require.Regexp(t, `^[0-9a-f]{16}$`, name)
-	require.Equal(t, name, machine.Name(machine.Real{}))
+	require.Equal(t, machine.Name(machine.Real{}), machine.Name(machine.Real{}))
 	require.Equal(t, "laptop", machine.Name(renamed{}))
+	require.Regexp(t, `^[0-9a-f]{16}$`, machine.Fingerprint("0123\n"))
+	require.NotEqual(t, machine.Fingerprint("0123\n"), machine.Fingerprint("4567\n"))
+	for _, none := range []string{"", "\n", "uninitialized\n"} {
+		require.Empty(t, machine.Fingerprint(none), "a machine without an id has no name")
+	}
 }
 
 type renamed struct{ machine.Real }

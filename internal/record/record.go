@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -33,8 +34,8 @@ type Record struct {
 	// Unanswered says since when the refresh token may have been spent: by a renewal whose answer was lost, or
 	// died with its process. Zero: it was not. A server's answer to another presentation may be the first one's.
 	Unanswered time.Time `json:"unanswered,omitzero"`
-	// Machine is a fingerprint of the machine on which the tokens were received. It changes nothing but the words in
-	// which a refusal is told.
+	// Machine is a fingerprint of the machine on which the tokens were received; empty: it has none. It changes nothing but
+	// the words in which a refusal is told.
 	Machine string `json:"machine,omitempty"`
 
 	RefreshToken string                     `json:"refresh_token,omitempty"`
@@ -43,7 +44,7 @@ type Record struct {
 	Subject      string                     `json:"sub,omitempty"`
 	Scopes       []string                   `json:"scopes,omitempty"`
 	Extra        map[string]json.RawMessage `json:"extra,omitempty"`   // what else the server sent where no resource was named
-	Adopted      string                     `json:"adopted,omitempty"` // SHA-256 of the token that Adopt was given
+	Adopted      string                     `json:"adopted,omitempty"` // SHA-256 of the tokens that Adopt was given: the newest first, spaces between
 	// DPoP is the key that the tokens are bound to (RFC 9449); nil: they are Bearer tokens. It is not changed, only replaced.
 	DPoP *Binding `json:"dpop,omitempty"`
 	// Client is who the grant was given to, and where; nil: to the client of the Config at its issuer. It is not changed,
@@ -153,6 +154,20 @@ func (r *Record) Clone() *Record {
 	c.Scopes = slices.Clone(r.Scopes)
 	c.Extra = maps.Clone(r.Extra)
 	return &c
+}
+
+// keepAdopted is how many adopted tokens a record keeps in mind.
+const keepAdopted = 8
+
+// HasAdopted reports whether r keeps the token of that fingerprint in mind.
+func (r *Record) HasAdopted(fingerprint string) bool {
+	return slices.Contains(strings.Fields(r.Adopted), fingerprint)
+}
+
+// AdoptedWith is the Adopted of a grant that takes the place of r: with the fingerprint of another token, if there is one.
+func (r *Record) AdoptedWith(fingerprint string) string {
+	all := strings.Fields(fingerprint + " " + r.Adopted)
+	return strings.Join(all[:min(len(all), keepAdopted)], " ")
 }
 
 // WithLease returns a copy of r under the next lease. The holder of a lease that was not given back may have

@@ -81,6 +81,28 @@ func TestRefusals(t *testing.T) {
 	require.ErrorIs(t, err, record.ErrNewer)
 }
 
+func TestNullIsNoAccess(t *testing.T) {
+	r, err := record.Decode([]byte(`{"evergrant":1,"grant":"g","access":{"r":null}}`))
+	require.NoError(t, err)
+	require.Empty(t, r.Access)
+}
+
+func TestAdoptedTokensAreKeptInMind(t *testing.T) {
+	r := new(record.Record)
+	require.False(t, r.HasAdopted(""))
+	require.Empty(t, r.AdoptedWith(""))
+	require.Equal(t, "00ff", r.AdoptedWith("00ff"), "one alone is written as ever")
+	for i := range 9 {
+		r.Adopted = r.AdoptedWith(fmt.Sprint("f", i))
+	}
+	require.Equal(t, "f8 f7 f6 f5 f4 f3 f2 f1", r.Adopted)
+	require.Equal(t, r.Adopted, r.AdoptedWith(""), "a login forgets none")
+	require.True(t, r.HasAdopted("f1"))
+	require.False(t, r.HasAdopted("f0"))
+	require.False(t, r.HasAdopted("f"))
+	require.False(t, r.HasAdopted(""))
+}
+
 func TestCloneSharesNothingThatChanges(t *testing.T) {
 	r := full()
 	c := r.Clone()

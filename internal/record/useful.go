@@ -28,8 +28,11 @@ func (r *Record) UsefulUntil() time.Time {
 	return end.Add(keepEnded)
 }
 
-// RefreshExpiry is when the refresh token of r ends; zero when the server did not say. There is no standard
-// for it: Keycloak says refresh_expires_in, GitHub and Microsoft refresh_token_expires_in.
+// RefreshLives are the members in which servers say how many seconds a refresh token lives. There is no standard for it:
+// Keycloak says refresh_expires_in, GitHub and Microsoft refresh_token_expires_in.
+func RefreshLives() []string { return []string{"refresh_expires_in", "refresh_token_expires_in"} }
+
+// RefreshExpiry is when the refresh token of r ends; zero when the server did not say, or nobody knows since when it lives.
 func (r *Record) RefreshExpiry() time.Time {
 	newest := new(Access)
 	for _, access := range r.Access {
@@ -37,7 +40,10 @@ func (r *Record) RefreshExpiry() time.Time {
 			newest = access
 		}
 	}
-	for _, name := range []string{"refresh_expires_in", "refresh_token_expires_in"} {
+	if newest.Issued.IsZero() {
+		return time.Time{}
+	}
+	for _, name := range RefreshLives() {
 		said, seconds := newest.Extra[name], int64(0)
 		if said == nil {
 			said = r.Extra[name]
