@@ -38,6 +38,11 @@ func TestErrors(t *testing.T) {
 	all := []error{
 		keychain.ErrUnavailable, keychain.ErrLocked, keychain.ErrDenied, keychain.ErrCancelled, keychain.ErrTooBig,
 	}
+	advice := map[string]string{ // what a person is to do, by system and error
+		"darwin locked": "security unlock-keychain", "linux locked": "unlock the login keyring",
+		"darwin denied": "Always Allow", "windows unavailable": "log on at the machine", "linux unavailable": "start a Secret Service",
+	}
+	short := map[error]string{keychain.ErrLocked: "locked", keychain.ErrDenied: "denied", keychain.ErrUnavailable: "unavailable"}
 	for name, c := range map[string]struct {
 		system string
 		err    func(*testing.T) error
@@ -77,6 +82,7 @@ func TestErrors(t *testing.T) {
 			cause := c.err(t)
 			err := keychain.ClassifyOn(c.system, fmt.Errorf("wrapped: %w", cause))
 			require.ErrorIs(t, err, cause)
+			require.Contains(t, err.Error(), advice[c.system+" "+short[c.want]])
 			for _, sentinel := range all {
 				require.Equal(t, sentinel == c.want, errors.Is(err, sentinel), "%v", err)
 			}
