@@ -43,8 +43,9 @@ type flight struct {
 
 // rejections slows down renewals that a resource server asks for by rejecting fresh tokens.
 type rejections struct {
-	inARow int
-	last   time.Duration // when the last renewal for a rejection brought a token, on the monotonic clock
+	inARow  int32
+	refused bool          // the token that the last one brought was rejected at once
+	last    time.Duration // when the last renewal for a rejection brought a token, on the monotonic clock
 }
 
 // pause is how long a token that answered a rejection has to last before it may be answered again.
@@ -133,12 +134,12 @@ func (d demand) reason(p *published) string {
 }
 
 // tooSoonLocked refuses to ask the server for the rejection of a fresh token once more, for a pause that grows. A
-// token that has lasted is another matter: for twice the pause, or for half of its life, which a
+// token that has lasted is another matter: for twice the pause unless it was refused at once, or for half of its life, which a
 // server that counts in whole seconds may end a second early.
 func (s *Session) tooSoonLocked(p *published, now time.Duration) error {
 	age, pause := now-s.rejected.last, s.rejected.pause()
 	lasted := p != nil && !p.unusable.isZero() && now-p.born >= (p.unusable.mono-p.born)/2
-	if lasted || age > 2*pause {
+	if lasted || age > 2*pause && !s.rejected.refused {
 		s.rejected.inARow = 0
 		return nil
 	}

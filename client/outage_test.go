@@ -91,3 +91,22 @@ func TestAConfiguredGrantRecoversWithTheSessionThatItTakesFrom(t *testing.T) {
 		token(t, service)
 	})
 }
+
+// TestAnAPIThatRejectsEveryTokenCausesFewRenewals however seldom it is asked. Shows I9.
+func TestAnAPIThatRejectsEveryTokenCausesFewRenewals(t *testing.T) {
+	for _, every := range []time.Duration{time.Second, 2500 * time.Millisecond, 10 * time.Second} {
+		t.Run(every.String(), func(t *testing.T) {
+			pain(t, func(t *testing.T, s *clienttest.Server, api *clienttest.API, store *faulty) {
+				hc := aliceOf(s, store).Wrap(s.HTTPClient(""))
+				s.Change(func() { api.RejectAll = true })
+				for begin := time.Now(); time.Since(begin) < 25*time.Minute; time.Sleep(every) {
+					resp, err := hc.Get(api.URL)
+					require.NoError(t, err)
+					require.NoError(t, resp.Body.Close())
+					require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+				}
+				require.LessOrEqual(t, len(s.Renewals()), 14)
+			})
+		})
+	}
+}

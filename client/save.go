@@ -262,6 +262,7 @@ func (r *renewal) countRejection() {
 		return
 	}
 	r.rejected.inARow++
+	r.rejected.refused = false
 	r.rejected.last = r.client.machine.Now().Mono
 }
 

@@ -98,6 +98,16 @@ func (s *Session) Replayed(status int) {
 	s.happened(Event{Kind: "replayed", Reason: fmt.Sprintf("a request was answered %d and sent again with another token", status), Attempt: 2})
 }
 
+// Refused is told by a transport.Transport that a request with t, which Renew had just given, was rejected as well: see
+// transport.Source. Renewals for rejections are rarer then.
+func (s *Session) Refused(t *oauth2.Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.current.Load(); p != nil && p.token.AccessToken == t.AccessToken {
+		s.rejected.refused = true
+	}
+}
+
 var _ transport.Source = (*Session)(nil)
 
 // HTTPClient returns a client that makes requests in the session's name over
@@ -170,7 +180,8 @@ func (s *Session) Renew(ctx context.Context, rejected *oauth2.Token) (*oauth2.To
 }
 
 // TokenSource returns the session as x/oauth2 and what builds on it want it (google.golang.org/api,
-// gRPC, go-github). It does not cache: the session does. Its Token knows no context; renewals have a
+// gRPC). It does not cache: the session does. But oauth2.NewClient and oauth2.ReuseTokenSource do, so that nothing is renewed
+// ahead and a login's new token comes late: give libraries that use them HTTPClient. Its Token knows no context; renewals have a
 // deadline of their own. For tokens that are bound to a key (Config.DPoP) it gives an error that wraps
 // errors.ErrUnsupported, for its users would send them without a proof: use HTTPClient, or Wrap.
 func (s *Session) TokenSource() oauth2.TokenSource { return tokenSource{s} }

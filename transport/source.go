@@ -13,6 +13,8 @@ import (
 //
 // A Source that has a method Replayed(status int) is told, before it happens, of every request that is sent
 // again with another token and of the status that has refused the one before. It must return at once.
+// One that has a method Refused(t *oauth2.Token) is told when t, which Renew has just given, was rejected as well: another
+// renewal would hardly help. It must return at once too.
 //
 // A Source whose tokens are bound to a key is a [Prover] too, one that can get a grant that gives more a [StepUpper].
 type Source interface {

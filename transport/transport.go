@@ -111,7 +111,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // step-up has brought (I9). It returns what comes then, or the answer before where there is no other token or no other body.
 func (t *Transport) settle(req *http.Request, body *loan, resp *http.Response, h *header) (*http.Response, error) {
 	renewed, proven, stepped := false, false, false
-	for sends := 1; sends < maxSends && !(renewed && (proven || !h.bound) && (stepped || !t.stepsUp())); sends++ {
+	for sends := 1; sends < maxSends; sends++ {
 		said, nonce := t.judge(req, resp, h, renewed)
 		switch {
 		case said == rejected && !renewed, said == insufficient && !stepped:
@@ -128,6 +128,11 @@ func (t *Transport) settle(req *http.Request, body *loan, resp *http.Response, h
 			h = fresh
 		case said == unproven && !proven:
 			proven = true
+		case said == rejected:
+			if s, ok := t.Source.(interface{ Refused(t *oauth2.Token) }); ok {
+				s.Refused(h.token)
+			}
+			return resp, nil
 		default:
 			return resp, nil
 		}
