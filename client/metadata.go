@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"time"
 
@@ -134,10 +135,10 @@ func (m *metadataCache) get(ctx context.Context, c *Client) (*authserver.Metadat
 	if issuer == "" {
 		return c.overlay(&authserver.Metadata{}), nil
 	}
-	known, err := m.ask(ctx, c, issuer)
+	known, err := m.ask(ctx, c, issuer, authserver.Discover)
 	if err == nil && known.Issuer != issuer {
 		m.forget(known) // of the one that has guarded the resource before
-		known, err = m.ask(ctx, c, issuer)
+		known, err = m.ask(ctx, c, issuer, authserver.Discover)
 	}
 	if err == nil && known.Issuer != issuer {
 		return nil, errMoved
@@ -145,11 +146,30 @@ func (m *metadataCache) get(ctx context.Context, c *Client) (*authserver.Metadat
 	return known, err
 }
 
+// spelling is how the metadata of an issuer that a resource lists spells it. What has a path has one spelling.
+func (m *metadataCache) spelling(ctx context.Context, c *Client, listed string) (string, error) {
+	if !authserver.IsRoot(listed) {
+		return listed, nil
+	}
+	known, err := m.ask(ctx, c, listed, authserver.DiscoverListed)
+	if err == nil && !authserver.IsSpelling(known.Issuer, listed) {
+		m.forget(known) // of the one that has guarded the resource before
+		known, err = m.ask(ctx, c, listed, authserver.DiscoverListed)
+	}
+	if err != nil {
+		return "", err
+	}
+	if !authserver.IsSpelling(known.Issuer, listed) {
+		return "", errMoved
+	}
+	return known.Issuer, nil
+}
+
 // ask returns the metadata that is known, of whomever, or that of issuer.
-func (m *metadataCache) ask(ctx context.Context, c *Client, issuer string) (*authserver.Metadata, error) {
+func (m *metadataCache) ask(ctx context.Context, c *Client, issuer string, discover func(context.Context, *http.Client, string) (*authserver.Metadata, error)) (*authserver.Metadata, error) {
 	return m.document.get(ctx, c, func(ctx context.Context) (*authserver.Metadata, time.Duration, error) {
 		known, _ := m.look(c)
-		found, err := authserver.Discover(ctx, c.http, issuer)
+		found, err := discover(ctx, c.http, issuer)
 		if e, ok := errors.AsType[*authserver.DiscoveryError](err); ok && known == nil && e.IsAbsent() && c.config.Endpoint.TokenURL != "" {
 			found, err = &authserver.Metadata{Issuer: issuer, Life: metadataPause}, nil // the Config says it all
 		}

@@ -130,22 +130,23 @@ func wanted(resp *http.Response) (hinted string, scopes []string) {
 
 // chooseIssuer chooses among the authorization servers of a resource: the one that the Config names, else the first that
 // does not say of itself that it is none. One that cannot be reached is waited for: with another, every grant would be
-// absent.
+// absent. That one is spelt as it spells itself: keys in the store and the iss of its answers are compared exactly. A Config
+// that names it spells it so.
 func (c *Client) chooseIssuer(ctx context.Context, listed []string) (string, error) {
 	if issuer := c.config.Issuer; issuer != "" {
-		if !slices.Contains(listed, issuer) {
+		if !slices.ContainsFunc(listed, func(one string) bool { return authserver.IsSpelling(one, issuer) }) {
 			return "", &ConfigError{"Config.Issuer", fmt.Sprintf("is not among the authorization servers of the resource, which are %s: nothing that belongs to it is sent to them; correct it, or have the client registered there", named(listed))}
 		}
 		return issuer, nil
 	}
 	if len(listed) == 1 {
-		return listed[0], nil
+		return c.metadata.spelling(ctx, c, listed[0])
 	}
 	var errs []error
 	for _, issuer := range listed[:min(len(listed), issuersMost)] {
-		_, err := authserver.Discover(ctx, c.http, issuer)
+		found, err := authserver.DiscoverListed(ctx, c.http, issuer)
 		if err == nil {
-			return issuer, nil
+			return found.Issuer, nil
 		}
 		errs = append(errs, err)
 		if e, ok := errors.AsType[*authserver.DiscoveryError](err); !ok || !e.IsAbsent() {

@@ -610,7 +610,8 @@ func TestManyAskOnce(t *testing.T) {
 			})
 		}
 		all.Wait()
-		require.Equal(t, []string{"GET https://mcp.test", "GET https://mcp.test" + wellKnown}, u.addresses())
+		require.Equal(t, []string{"GET https://mcp.test", "GET https://mcp.test" + wellKnown,
+			"GET https://as.test/.well-known/oauth-authorization-server"}, u.addresses())
 	})
 }
 
@@ -638,7 +639,9 @@ func TestServersOfAResource(t *testing.T) {
 		{name: "the first that is one", listed: []string{"https://nothing.test", "https://other.test"}, want: "https://other.test"},
 		{name: "no other while the first is down", listed: []string{"https://other.test", "https://as.test"}, faults: []clienttest.Fault{down, down, down}},
 		{name: "the one that the Config names", listed: []string{"https://other.test", "https://as.test"}, named: "https://as.test", want: "https://as.test"},
-		{name: "none that is near the one that the Config names", listed: []string{"https://as.test/"}, named: "https://as.test"},
+		{name: "the one that the Config names, but for a slash", listed: []string{"https://other.test", "https://as.test/"}, named: "https://as.test", want: "https://as.test"},
+		{name: "the Config spells it as the server does", listed: []string{"https://as.test/"}, named: "https://as.test/"},
+		{name: "none that is near the one that the Config names", listed: []string{"https://as.test//", "https://as.test/t", "https://AS.test"}, named: "https://as.test"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			u := newUnknown(t)
@@ -659,6 +662,62 @@ func TestServersOfAResource(t *testing.T) {
 			}
 			require.NoError(t, err)
 			require.True(t, strings.HasPrefix(p.URL, tt.want+"/authorize"), p.URL)
+		})
+	}
+}
+
+// Libraries that write URLs anew add a slash after the host, or take it away. What the server says of itself counts.
+func TestSlashBetweenAResourceAndItsServer(t *testing.T) {
+	for _, tt := range []struct {
+		listed []string
+		issuer string
+		want   bool
+	}{
+		{listed: []string{"https://as.test/"}, issuer: "https://as.test", want: true},
+		{listed: []string{"https://as.test"}, issuer: "https://as.test/", want: true},
+		{listed: []string{"https://as.test/"}, issuer: "https://as.test/", want: true},
+		{listed: []string{"https://nothing.test", "https://as.test/"}, issuer: "https://as.test", want: true},
+		{listed: []string{"https://as.test"}, issuer: "https://as.test//"},
+		{listed: []string{"https://as.test/"}, issuer: "https://as.test/t"},
+		{listed: []string{"https://as.test/"}, issuer: "https://other.test"},
+	} {
+		t.Run(tt.listed[0]+" "+tt.issuer, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u := newUnknown(t)
+				u.server.Policy.Metadata = map[string]any{"issuer": tt.issuer}
+				u.serve("nothing.test", nil)
+				u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: document(map[string]any{
+					"resource": "https://tools.test", "authorization_servers": tt.listed,
+				})})
+				config := u.config()
+				config.Resource = "https://tools.test"
+				s := u.client(config).Session("alice")
+				p, err := s.Start(t.Context(), client.AuthCode{})
+				if !tt.want {
+					require.Error(t, err)
+					return
+				}
+				require.NoError(t, err)
+				landed, err := u.server.Browse(t.Context(), p.URL)
+				require.NoError(t, err)
+				back := landed.Query()
+				for _, other := range []string{"https://as.test", "https://as.test/"} {
+					if other != tt.issuer {
+						wrong := url.Values{"state": back["state"], "code": back["code"], "iss": {other}}
+						require.ErrorIs(t, s.Finish(t.Context(), p, wrong), client.ErrPending, "compared exactly")
+					}
+				}
+				back.Set("iss", tt.issuer)
+				require.NoError(t, s.Finish(t.Context(), p, back))
+				_, _, err = u.store.Load(t.Context(), tokenstore.Key(tt.issuer, "https://tools.test", "alice"))
+				require.NoError(t, err)
+				again := u.client(config).Session("alice")
+				_, err = again.Token(t.Context())
+				require.NoError(t, err, "another process finds it")
+				time.Sleep(48 * time.Hour)
+				_, err = s.Renew(t.Context(), nil)
+				require.NoError(t, err)
+			})
 		})
 	}
 }

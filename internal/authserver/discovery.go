@@ -66,10 +66,30 @@ func (e *DiscoveryError) IsAbsent() bool {
 // are https; where the issuer is http on this machine, they may be so too. The error is a
 // *DiscoveryError.
 func Discover(ctx context.Context, hc *http.Client, issuer string) (*Metadata, error) {
-	return discover(ctx, hc, issuer, false)
+	return discover(ctx, hc, issuer, false, isExactly)
 }
 
-func discover(ctx context.Context, hc *http.Client, issuer string, openID bool) (*Metadata, error) {
+// DiscoverListed is Discover for an issuer as a resource spells it in its authorization_servers: the document may spell it
+// with a slash after the host or without one, see IsSpelling. Metadata.Issuer is the spelling that counts from then on.
+func DiscoverListed(ctx context.Context, hc *http.Client, issuer string) (*Metadata, error) {
+	return discover(ctx, hc, issuer, false, IsSpelling)
+}
+
+// IsSpelling reports whether a and b are the same issuer, but perhaps for a slash after the host. Both have their metadata
+// at the same addresses, and libraries that write URLs anew add that slash, or take it away.
+func IsSpelling(a, b string) bool {
+	return a == b || a == b+"/" && IsRoot(a) || b == a+"/" && IsRoot(b)
+}
+
+// IsRoot reports whether issuer has no path, or a slash alone.
+func IsRoot(issuer string) bool {
+	_, rest, ok := strings.Cut(issuer, "://")
+	return ok && rest != "" && !strings.HasPrefix(rest, "/") && !strings.ContainsAny(strings.TrimSuffix(rest, "/"), "/?#")
+}
+
+func isExactly(a, b string) bool { return a == b }
+
+func discover(ctx context.Context, hc *http.Client, issuer string, openID bool, same func(a, b string) bool) (*Metadata, error) {
 	u, err := parseIssuer(issuer)
 	if err != nil {
 		return nil, err
@@ -81,7 +101,7 @@ func discover(ctx context.Context, hc *http.Client, issuer string, openID bool) 
 		}
 		m, err := fetch(ctx, hc, address, u.Scheme == "http")
 		if err == nil {
-			err = m.check(issuer)
+			err = m.check(issuer, same)
 		}
 		if err == nil {
 			m.OfOpenID = i > 0
@@ -150,9 +170,10 @@ func life(h http.Header) time.Duration {
 }
 
 // check holds a document against the issuer it was asked for: by code points, without any normalization (RFC 8414
-// §3.3, §4). Another spelling is another issuer, also for the iss of id tokens and of authorization responses.
-func (m *Metadata) check(issuer string) error {
-	if m.Issuer != issuer {
+// §3.3, §4), unless same is IsSpelling. Another spelling is another issuer, also for the iss of id tokens and of authorization
+// responses.
+func (m *Metadata) check(issuer string, same func(a, b string) bool) error {
+	if !same(m.Issuer, issuer) {
 		return fmt.Errorf("the document is of another issuer, %q; Config.Issuer has to be spelt exactly as the server spells itself", scrubber{}.words(m.Issuer))
 	}
 	if err := m.Unusable("authorization_endpoint"); err != nil {

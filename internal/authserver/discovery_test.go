@@ -187,6 +187,35 @@ func TestTheIssuerIsComparedExactly_R8414_3_3(t *testing.T) {
 	}
 }
 
+// An issuer that a resource lists may lack the slash after its host, or have one more than the document. Nothing else.
+func TestAListedIssuerIsSpeltAsItsDocumentSpellsIt(t *testing.T) {
+	for _, c := range []struct {
+		listed, said string // behind the origin
+		want         bool
+	}{
+		{"", "", true}, {"/", "/", true}, {"", "/", true}, {"/", "", true}, {"/t", "/t", true},
+		{"/", "//", false}, {"", "//", false}, {"//", "/", false}, {"//", "", false}, {"/t", "/t/", false}, {"/t/", "/t", false}, {"/t", "/", false},
+		{"", "/t", false}, {"", "?", false}, {"", "/?", false}, {"", "#", false}, {"/", "/#", false}, {"", "/%2f", false}, {"", "/.", false}, {"", ".", false},
+	} {
+		s := newSite(t)
+		for _, path := range []string{oauthPath, oauthPath + "/", oauthPath + "/t"} {
+			s.pages[path] = page(200, document(s.url+c.said))
+		}
+		m, err := authserver.DiscoverListed(t.Context(), newHTTP(t), s.url+c.listed)
+		require.Equal(t, c.want, err == nil, "%q %q: %v", c.listed, c.said, err)
+		require.Equal(t, c.want, authserver.IsSpelling("https://as.example"+c.listed, "https://as.example"+c.said), "%q %q", c.listed, c.said)
+		require.Equal(t, c.want, authserver.IsSpelling("https://as.example"+c.said, "https://as.example"+c.listed), "%q %q", c.said, c.listed)
+		if c.want {
+			require.Equal(t, s.url+c.said, m.Issuer)
+		}
+	}
+	for _, other := range []string{"http://as.example/", "https://AS.example/", "https://as.example:443/", "https://as.example./", "https://", "https:///", "", "/"} {
+		require.False(t, authserver.IsSpelling("https://as.example", other), other)
+	}
+	require.False(t, authserver.IsSpelling("", "/"))
+	require.False(t, authserver.IsSpelling("https://", "https:///"))
+}
+
 // The same, where it is the host that looks like another or leads to the same place.
 func TestIssuersThatLookAlikeAreOthers(t *testing.T) {
 	s := newSite(t)

@@ -22,7 +22,7 @@ type OpenID struct {
 
 // DiscoverOpenID is Discover from the addresses of OpenID Connect Discovery alone.
 func DiscoverOpenID(ctx context.Context, hc *http.Client, issuer string) (*Metadata, error) {
-	return discover(ctx, hc, issuer, true)
+	return discover(ctx, hc, issuer, true, isExactly)
 }
 
 // IsAnswered reports whether the issuer has answered at every address, if with nothing of use: none is out of reach, or
