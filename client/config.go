@@ -21,7 +21,8 @@ import (
 
 // Config describes one OAuth client at one authorization server. New copies it.
 type Config struct {
-	// Issuer is the issuer identifier of the authorization server, exactly as it writes it. Its
+	// Issuer is the issuer identifier of the authorization server, exactly as it writes it itself, also where a Resource
+	// lists it with a slash more or less. Its
 	// endpoints are discovered when they are first needed (RFC 8414, OpenID Connect Discovery).
 	// Empty: Endpoint says everything.
 	Issuer string
