@@ -44,7 +44,7 @@ type Error struct {
 	//	revoked      the server has ended the grant, or the refresh token was used by somebody else
 	//	expired      the refresh token has outlived what the server said of its life
 	//	lost answer  the refresh token was spent by a renewal whose answer was lost, or died with its process
-	//	copied       the tokens were last renewed on another machine: the store was probably copied
+	//	copied       the tokens were last renewed on another machine: the store was probably copied (known where there is a machine id, as on Linux; elsewhere it is revoked)
 	//	other key    the tokens are bound to another key than Config.DPoP.Key, or to one that is damaged
 	//	client gone  the server has forgotten the client that was registered for the grant, or Config.ClientID is another
 	Cause string
