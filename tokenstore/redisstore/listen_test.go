@@ -135,8 +135,8 @@ func TestWaitWhenTheConnectionBreaks(t *testing.T) {
 	require.NoError(t, err)
 	admin := connect(t, shared(t))
 	wait := func() chan error {
-		woken := make(chan error, 1)
-		go func() { woken <- s.Wait(t.Context(), "k", version) }()
+		woken, known := make(chan error, 1), version
+		go func() { woken <- s.Wait(t.Context(), "k", known) }()
 		return woken
 	}
 	heard := func() bool {
