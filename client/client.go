@@ -49,8 +49,8 @@ type Client struct {
 	metadata  metadataCache
 	keys      keyCache // that the issuer signs with
 	proofs    proofs
-	skew      atomic.Int64 // nanoseconds that the server's clock is ahead of ours
-	lastExtra atomic.Pointer[sharedExtra]
+	skew      atomic.Int64                // nanoseconds that the server's clock is ahead of ours
+	lastExtra atomic.Pointer[sharedExtra] // that the newest tokens had
 	tasks     tasks
 	events    events
 	deaf      func() // has the store tell its notices to this Client no more

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// loan is a request's body over up to two sends. It sees to it that the caller's body is closed once.
+// loan is a request's body over all its sends. It sees to it that the caller's body is closed once.
 type loan struct {
 	getBody func() (io.ReadCloser, error)
 	lent    *lentBody // nil: there is no body, or the request can make another
@@ -43,7 +43,7 @@ func (l *loan) hold() {
 	}
 }
 
-// again is the body of the second send: another one, or the first if nobody has read from it.
+// again is the body of a further send: another one, or the first if nobody has read from it.
 func (l *loan) again() (io.ReadCloser, bool) {
 	switch {
 	case l.getBody != nil:
