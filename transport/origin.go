@@ -39,8 +39,11 @@ func (t *Transport) read() *settings {
 	return s
 }
 
-// form is how a Bearer token goes into the header of a request.
+// form is how a token goes into the header of a request.
 type form struct{ name, before, after string }
+
+// bound is the form of tokens that are bound to a key (RFC 9449 §7.1).
+var bound = &form{name: authorization, before: schemeDPoP + " "}
 
 // scheme is the authentication scheme that a server may name which takes tokens in this form (RFC 9110 §11.4).
 func (f form) scheme() string {

@@ -72,10 +72,12 @@ type Transport struct {
 // tokens. It is immutable.
 type header struct {
 	token *oauth2.Token
-	name  string
-	value []string
-	bound bool // the token is good with a DPoP proof only
+	form  *form
+	value [1]string
 }
+
+// isBound reports whether the token is good with a DPoP proof only.
+func (h *header) isBound() bool { return h.form == bound }
 
 // RoundTrip implements http.RoundTripper. Its errors are those of Source and of Base, as they are, and
 // errors that wrap ErrConfig or ErrToken.
@@ -182,13 +184,13 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, h *header, nonce
 	if sent.Header == nil {
 		sent.Header = make(http.Header, 1)
 	}
-	sent.Header[h.name] = h.value
+	sent.Header[h.form.name] = h.value[:]
 	for name, values := range t.Fields {
 		if !has(sent.Header, name) {
 			sent.Header[name] = values
 		}
 	}
-	if h.bound {
+	if h.isBound() {
 		if err := t.prove(&sent, h.token, nonce); err != nil {
 			closeBody(&sent)
 			return nil, err
@@ -205,7 +207,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, h *header, nonce
 	if resp.Body == nil {
 		resp.Body = http.NoBody
 	}
-	if h.bound {
+	if h.isBound() {
 		t.notice(req, resp.Header, false)
 	}
 	return resp, nil
@@ -216,15 +218,11 @@ func (t *Transport) authorization(token *oauth2.Token) (*header, error) {
 	if h := t.header.Load(); h != nil && h.token == token {
 		return h, nil
 	}
-	scheme, err := t.scheme(token)
+	f, err := t.formOf(token)
 	if err != nil {
 		return nil, err
 	}
-	f := &t.read().form
-	h := &header{token, f.name, []string{f.before + token.AccessToken + f.after}, false}
-	if scheme == schemeDPoP {
-		h = &header{token, authorization, []string{schemeDPoP + " " + token.AccessToken}, true}
-	}
+	h := &header{token, f, [1]string{f.before + token.AccessToken + f.after}}
 	t.header.Store(h)
 	return h, nil
 }
@@ -235,24 +233,24 @@ const (
 	schemeDPoP    = "DPoP"
 )
 
-// scheme is how a token is sent, or why it cannot be. It is always written in the same way: there are servers
+// formOf is how a token is sent, or why it cannot be. It is always written in the same way: there are servers
 // that give out "bearer" and refuse it. A token of type DPoP is never sent as another (RFC 9449 §7.1).
-func (t *Transport) scheme(token *oauth2.Token) (string, error) {
+func (t *Transport) formOf(token *oauth2.Token) (*form, error) {
 	switch {
 	case token == nil || token.AccessToken == "":
-		return "", fmt.Errorf("%w: the source gave an empty one", ErrToken)
+		return nil, fmt.Errorf("%w: the source gave an empty one", ErrToken)
 	case strings.ContainsFunc(token.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "", fmt.Errorf("%w: it holds characters that no header can carry", ErrToken)
+		return nil, fmt.Errorf("%w: it holds characters that no header can carry", ErrToken)
 	case token.TokenType == "" || strings.EqualFold(token.TokenType, schemeBearer):
-		return schemeBearer, nil
+		return &t.read().form, nil
 	case !strings.EqualFold(token.TokenType, schemeDPoP):
 		// The type is not shown: where fields were mixed up it is the token.
-		return "", fmt.Errorf("%w: its TokenType is neither Bearer nor DPoP, the only ones spoken", ErrToken)
+		return nil, fmt.Errorf("%w: its TokenType is neither Bearer nor DPoP, the only ones spoken", ErrToken)
 	}
 	if _, ok := t.Source.(Prover); !ok {
-		return "", fmt.Errorf("%w: it is bound to a key (DPoP), and Transport.Source is no Prover", ErrToken)
+		return nil, fmt.Errorf("%w: it is bound to a key (DPoP), and Transport.Source is no Prover", ErrToken)
 	}
-	return schemeDPoP, nil
+	return bound, nil
 }
 
 // has reports whether the caller has decided for himself. The key alone counts, however it is
@@ -283,7 +281,7 @@ const (
 func (t *Transport) judge(req *http.Request, resp *http.Response, h *header, renewed bool) (said verdict, nonce string) {
 	if resp.StatusCode == http.StatusUnauthorized {
 		challenges := Challenges(resp)
-		if h.bound {
+		if h.isBound() {
 			return t.judgeProof(req, resp, challenges)
 		}
 		return t.verdictOf(challenges), ""
