@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -98,10 +99,23 @@ func Ratio(of, to Result) string { return fmt.Sprintf("%.2f", Quotient(of, to)) 
 
 // Quotient is Ratio as a number.
 func Quotient(of, to Result) float64 {
-	quotients := make([]float64, len(of.Rounds))
-	for i := range quotients {
-		quotients[i] = float64(of.Rounds[i]) / float64(to.Rounds[i])
-	}
-	median, _, _ := Middle(quotients)
+	median, _, _ := Middle(quotients(of, to))
 	return median
+}
+
+func quotients(of, to Result) []float64 {
+	all := make([]float64, len(of.Rounds))
+	for i := range all {
+		all[i] = float64(of.Rounds[i]) / float64(to.Rounds[i])
+	}
+	return all
+}
+
+// Noise is how far from 1 a run may have put the Quotient of two ways to do the same: the further end of the interval that
+// holds the median with a probability of 95 % (by the ranks of the rounds, whatever their distribution).
+func Noise(of, to Result) float64 {
+	sorted := slices.Sorted(slices.Values(quotients(of, to)))
+	n := float64(len(sorted))
+	rank := max(int(n/2-0.98*math.Sqrt(n)), 0)
+	return max(1-sorted[rank], sorted[len(sorted)-1-rank]-1, 0)
 }

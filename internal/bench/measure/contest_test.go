@@ -2,6 +2,7 @@ package measure_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,17 @@ func TestQuotientComparesRoundByRound(t *testing.T) {
 	quick := measure.Result{Rounds: []time.Duration{10, 100, 100}}
 	require.Equal(t, 2.0, measure.Quotient(slow, quick))
 	require.Equal(t, "2.00", measure.Ratio(slow, quick))
+}
+
+func TestNoise(t *testing.T) {
+	one := measure.Result{Rounds: slices.Repeat([]time.Duration{100}, 100)}
+	require.Zero(t, measure.Noise(one, one))
+	other := measure.Result{}
+	for i := range 100 { // quotients from 0.6 to 1.59
+		other.Rounds = append(other.Rounds, time.Duration(60+i))
+	}
+	require.InDelta(t, 0.19, measure.Noise(other, one), 1e-9, "the ranks 40 and 59")
+	require.InDelta(t, 0.4, measure.Noise(measure.Result{Rounds: []time.Duration{60, 100}}, measure.Result{Rounds: []time.Duration{100, 100}}), 1e-9)
 }
 
 func TestMiddle(t *testing.T) {

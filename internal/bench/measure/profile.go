@@ -33,38 +33,60 @@ func Profile(d time.Duration, do func() error) (rows [][]string, err error) {
 	return rows, err
 }
 
-// Memory gives the functions that have allocated what do makes and keeps, as rows of their name and of the bytes that each of
-// n such things takes. It needs the go command.
-func Memory(n int, do func() (kept any)) (rows [][]string, err error) {
+// Kept is what do makes and keeps.
+type Kept struct {
+	Rows   [][]string // the functions that have allocated it, and the bytes that each of the things takes
+	Timers int        // among it, and what the runtime makes for them; 0: there are none
+}
+
+// Memory gives what do makes and keeps, which is n things. It needs the go command.
+func Memory(n int, do func() (kept any)) (k Kept, err error) {
 	dir, err := os.MkdirTemp("", "profile")
 	if err != nil {
-		return nil, err
+		return k, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	before, after := filepath.Join(dir, "before"), filepath.Join(dir, "after")
 	defer func(rate int) { runtime.MemProfileRate = rate }(runtime.MemProfileRate)
 	runtime.MemProfileRate = 1
 	if err := recordHeap(before); err != nil {
-		return nil, err
+		return k, err
 	}
 	kept := do()
 	err = recordHeap(after)
 	runtime.KeepAlive(kept)
 	if err != nil {
-		return nil, err
+		return k, err
 	}
-	lines, err := top("-sample_index=inuse_space", "-unit=B", "-base="+before, after)
-	for _, l := range lines {
-		bytes, err := strconv.ParseFloat(strings.TrimSuffix(l.flat, "B"), 64)
+	for unit, read := range map[string]func(function string, value float64){
+		"inuse_objects": func(function string, value float64) {
+			if function == newTimer {
+				k.Timers = int(value)
+			}
+		},
+		"inuse_space": func(function string, value float64) {
+			if each := value / float64(n); each >= 1 {
+				k.Rows = append(k.Rows, []string{function, fmt.Sprintf("%.0f", each)})
+			}
+		},
+	} {
+		lines, err := top("-nodecount=0", "-nodefraction=0", "-sample_index="+unit, "-unit=B", "-base="+before, after)
 		if err != nil {
-			return nil, err
+			return k, err
 		}
-		if each := bytes / float64(n); each >= 1 {
-			rows = append(rows, []string{l.function, fmt.Sprintf("%.0f", each)})
+		for _, l := range lines {
+			value, err := strconv.ParseFloat(strings.TrimSuffix(l.flat, "B"), 64)
+			if err != nil {
+				return k, err
+			}
+			read(l.function, value)
 		}
 	}
-	return rows, err
+	return k, nil
 }
+
+// newTimer makes every timer and ticker there is, those of contexts with a deadline too.
+const newTimer = "time.newTimer"
 
 // recordHeap writes what is in use once what nobody keeps has been freed, which for what a cleanup keeps takes a second
 // collection.

@@ -1,6 +1,7 @@
 package measure_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"regexp"
@@ -32,7 +33,7 @@ func TestProfile(t *testing.T) {
 
 func TestMemory(t *testing.T) {
 	const n = 1000
-	rows, err := measure.Memory(n, func() any {
+	kept, err := measure.Memory(n, func() any {
 		kept := make([]*[200]byte, n)
 		for i := range kept {
 			kept[i] = new([200]byte)
@@ -40,7 +41,17 @@ func TestMemory(t *testing.T) {
 		return kept
 	})
 	require.NoError(t, err)
-	require.NotEmpty(t, rows)
-	require.Contains(t, rows[0][0], "TestMemory")
-	require.Equal(t, "216", rows[0][1], "a size class of 208 bytes and a pointer")
+	require.NotEmpty(t, kept.Rows)
+	require.Contains(t, kept.Rows[0][0], "TestMemory")
+	require.Equal(t, "216", kept.Rows[0][1], "a size class of 208 bytes and a pointer")
+	require.Zero(t, kept.Timers)
+}
+
+func TestMemoryCountsTimers(t *testing.T) {
+	kept, err := measure.Memory(1, func() any {
+		_, cancel := context.WithTimeout(t.Context(), time.Hour)
+		return []any{time.NewTimer(time.Hour), time.NewTicker(time.Hour), time.AfterFunc(time.Hour, func() {}), cancel}
+	})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, kept.Timers, 4)
 }
