@@ -30,35 +30,24 @@ type Program struct {
 	Method Method
 	// GrantTypes are those that the client will use. Empty: authorization_code and refresh_token.
 	GrantTypes []string
-	Scopes     []string // nil: the server's choice
 
 	// Extra are further members: software_id, logo_uri, contacts, client_name#fr … (§2.2).
 	Extra map[string]any
 }
 
-// Registration is a client as the server has registered it (RFC 7591 §3.2.1), which need not be what was asked for.
+// Registration is a client as the server has registered it (RFC 7591 §3.2.1), which need not be what was asked for: as
+// much of it as the client needs.
 type Registration struct {
 	ID            string
 	Secret        secret.String
 	SecretExpires time.Time // zero: never, or there is no secret
 	Method        Method
-	RedirectURIs  []string
-	GrantTypes    []string
-	ResponseTypes []string
-	Scopes        []string // nil: not said
+	RedirectURIs  []string // nil: those that were asked for
 
-	// Token and URI are for managing the registration (RFC 7592). Both are empty where the server gives none, or an
+	// Token and URI are for deleting the registration (RFC 7592). Both are empty where the server gives none, or an
 	// address that a token should not be sent to.
 	Token secret.String
 	URI   string
-
-	// Extra is what else the server has said, as sent.
-	Extra map[string]json.RawMessage
-}
-
-// HasExpired reports whether the client's secret is no good any more at a time of the server's.
-func (r *Registration) HasExpired(now time.Time) bool {
-	return !r.SecretExpires.IsZero() && !now.Before(r.SecretExpires)
 }
 
 // Register registers a client at a registration endpoint (RFC 7591). token is an initial access token; empty: none. What
@@ -77,7 +66,7 @@ func Register(ctx context.Context, hc *http.Client, endpoint string, p *Program,
 	if err != nil {
 		return nil, err
 	}
-	made, err := r.registration(endpoint, &Registration{RedirectURIs: p.RedirectURIs})
+	made, err := r.registration(endpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -88,51 +77,13 @@ func Register(ctx context.Context, hc *http.Client, endpoint string, p *Program,
 	return made, nil
 }
 
-// Read asks what is registered (RFC 7592 §2.1). The answer stands in r's place at once: the server may have changed the
-// secret and the token, and have let the old ones end. r is not changed. Any error is a *Failure, see IsForgotten.
-func (r *Registration) Read(ctx context.Context, hc *http.Client) (*Registration, error) {
-	if err := r.checkManaged(); err != nil {
-		return nil, err
-	}
-	answer, err := manage(ctx, hc, http.MethodGet, r.URI, r.Token, "")
-	if err != nil {
-		return nil, err
-	}
-	read, err := answer.registration(r.URI, r)
-	if err != nil {
-		return nil, err
-	}
-	if read.ID != r.ID {
-		return nil, answer.garbled(errors.New("it is of another client"))
-	}
-	return read, nil
-}
-
-// Delete gives the registration back, and with it every token that the client has (RFC 7592 §2.3). A server that has
-// forgotten it is content. Any error is a *Failure.
+// Delete gives the registration back, and with it every token that the client has (RFC 7592 §2.3). Any error is a *Failure.
 func (r *Registration) Delete(ctx context.Context, hc *http.Client) error {
-	if err := r.checkManaged(); err != nil {
-		return err
-	}
-	_, err := manage(ctx, hc, http.MethodDelete, r.URI, r.Token, "")
-	if IsForgotten(err) {
-		return nil
-	}
-	return err
-}
-
-func (r *Registration) checkManaged() error {
 	if r.URI == "" || r.Token.IsEmpty() {
 		return &Failure{Outcome: Misconfigured, Err: errors.New("nothing was sent; the server lets nobody manage the registration")}
 	}
-	return nil
-}
-
-// IsForgotten reports whether an error of Read says that there is no such registration: a 401, which also comes for a
-// token that has ended (RFC 7592 §2.1), or that nothing is there.
-func IsForgotten(err error) bool {
-	f, ok := errors.AsType[*Failure](err)
-	return ok && slices.Contains([]int{http.StatusUnauthorized, http.StatusNotFound, http.StatusGone}, f.Status)
+	_, err := manage(ctx, hc, http.MethodDelete, r.URI, r.Token, "")
+	return err
 }
 
 // members checks p and writes it as client metadata. What the server would fill in (RFC 7591 §2) is always said.
@@ -161,16 +112,14 @@ func (p *Program) members() (map[string]any, error) {
 		"client_name": p.Name, "application_type": kind, "token_endpoint_auth_method": p.method(),
 		"grant_types": grants, "response_types": responses,
 	}
-	for name, value := range map[string]string{"client_uri": p.URI, "scope": strings.Join(p.Scopes, " ")} {
-		if value != "" {
-			members[name] = value
-		}
+	if p.URI != "" {
+		members["client_uri"] = p.URI
 	}
 	if len(p.RedirectURIs) > 0 {
 		members["redirect_uris"] = p.RedirectURIs
 	}
 	for name := range p.Extra {
-		if slices.Contains(fields, name) || members[name] != nil {
+		if slices.Contains(reserved, name) || members[name] != nil {
 			return nil, fmt.Errorf("%s cannot be chosen in this way", scrubber{}.words(name))
 		}
 	}
@@ -188,8 +137,9 @@ func (p *Program) method() Method {
 	return p.Method
 }
 
-// issued are the members that only a server gives.
-var issued = []string{
+// reserved are the members that follow from the rest of a Program, and those that only a server gives.
+var reserved = []string{
+	"token_endpoint_auth_method", "redirect_uris", "grant_types", "response_types", "scope",
 	"client_id", "client_secret", "client_id_issued_at", "client_secret_expires_at", "registration_access_token", "registration_client_uri",
 }
 
@@ -220,86 +170,44 @@ func applicationType(redirects []string) (string, error) {
 	return "native", nil
 }
 
-// registration reads an answer with a client (RFC 7591 §3.2.1), from an endpoint.
-func (r *reply) registration(endpoint string, before *Registration) (*Registration, error) {
+// registration reads an answer with a client (RFC 7591 §3.2.1), from an endpoint. Where it leaves out how the client
+// authenticates, it is as §2 has it, but that a client without a secret cannot be meant to show one.
+func (r *reply) registration(endpoint string) (*Registration, error) {
 	if r.err != nil {
 		return nil, r.garbled(r.err)
 	}
-	now := *before // whose slices must not be decoded into
-	now.RedirectURIs, now.GrantTypes, now.ResponseTypes = nil, nil, nil
+	var made Registration
 	var secretText, token string
 	if err := decode(r.members, map[string]any{
-		"client_id": &now.ID, "client_secret": &secretText, "token_endpoint_auth_method": &now.Method,
-		"redirect_uris": &now.RedirectURIs, "grant_types": &now.GrantTypes, "response_types": &now.ResponseTypes,
-		"registration_access_token": &token, "registration_client_uri": &now.URI,
+		"client_id": &made.ID, "client_secret": &secretText, "token_endpoint_auth_method": &made.Method,
+		"redirect_uris": &made.RedirectURIs, "registration_access_token": &token, "registration_client_uri": &made.URI,
 	}); err != nil {
 		return nil, r.garbled(err)
 	}
-	if now.ID == "" || !canShow(now.ID) {
+	if made.ID == "" || !canShow(made.ID) {
 		return nil, r.garbled(errors.New("it has no client_id, or none that can be sent on"))
 	}
-	now.Secret, now.Token = newer(secretText, now.Secret), newer(token, now.Token)
+	made.Secret, made.Token = secret.New(secretText), secret.New(token)
 	if expires := instant(r.members["client_secret_expires_at"]); expires.Unix() > 0 {
-		now.SecretExpires = expires
-	} else if secretText != "" {
-		now.SecretExpires = time.Time{} // of the new secret: never
+		made.SecretExpires = expires
 	}
-	if said, given := scopes(r.members["scope"]); given {
-		now.Scopes = said
+	if checkEndpoint(made.URI, strings.HasPrefix(endpoint, "http:")) != nil || token == "" {
+		made.URI, made.Token = "", secret.String{}
 	}
-	if checkEndpoint(now.URI, strings.HasPrefix(endpoint, "http:")) != nil || now.Token.IsEmpty() {
-		now.URI, now.Token = "", secret.String{}
+	switch {
+	case made.Method != "":
+	case secretText == "":
+		made.Method = MethodNone
+	default:
+		made.Method = MethodBasic
 	}
-	now.fillIn(before)
-	now.Extra = maps.Clone(r.members)
-	maps.DeleteFunc(now.Extra, func(name string, _ json.RawMessage) bool { return slices.Contains(fields, name) })
-	return &now, nil
-}
-
-// fields are the members that Registration has fields for.
-var fields = append([]string{
-	"token_endpoint_auth_method", "redirect_uris", "grant_types", "response_types", "scope",
-}, issued...)
-
-func newer(text string, old secret.String) secret.String {
-	if text == "" {
-		return old
-	}
-	return secret.New(text)
-}
-
-// fillIn says what the server has left out: what was so before or, where nothing was, what RFC 7591 §2 has. A client
-// without a secret cannot be meant to show one.
-func (r *Registration) fillIn(before *Registration) {
-	if r.Method == "" {
-		r.Method = MethodBasic
-		if r.Secret.IsEmpty() {
-			r.Method = MethodNone
-		}
-	}
-	for _, list := range []struct {
-		now      *[]string
-		before   []string
-		standard string
-	}{
-		{&r.RedirectURIs, before.RedirectURIs, ""},
-		{&r.GrantTypes, before.GrantTypes, "authorization_code"},
-		{&r.ResponseTypes, before.ResponseTypes, "code"},
-	} {
-		switch {
-		case *list.now != nil:
-		case list.before != nil:
-			*list.now = slices.Clone(list.before)
-		case list.standard != "":
-			*list.now = []string{list.standard}
-		}
-	}
+	return &made, nil
 }
 
 // serves says why a client that has asked for p cannot work with r.
 func (r *Registration) serves(p *Program) error {
 	for _, address := range p.RedirectURIs {
-		if !slices.Contains(r.RedirectURIs, address) {
+		if r.RedirectURIs != nil && !slices.Contains(r.RedirectURIs, address) {
 			return fmt.Errorf("its redirect_uris are not %s", scrubber{}.words(address))
 		}
 	}
