@@ -67,7 +67,7 @@ func (s *Store) open(ctx context.Context, key string, version, stored []byte, se
 	return value, err
 }
 
-// Reseal seals anew, with Options.Key, every row that was sealed with one of the FormerKeys, and returns how
+// Reseal seals anew, with Options.Key, every row that was sealed with one of the Former keys, and returns how
 // many there were. Versions stay as they are. It may run under programs that use the table; a row that they
 // write meanwhile has their seal.
 func (s *Store) Reseal(ctx context.Context) (resealed int, err error) {

@@ -69,7 +69,7 @@ func TestRotation(t *testing.T) {
 			name := string(rune('a'+i%26)) + string(rune('a'+i/26))
 			versions[name] = put(t, before, name, "", "value of "+name)
 		}
-		during, _ := open(sqlstore.Options{Key: key(2), FormerKeys: keys(key(1))})
+		during, _ := open(sqlstore.Options{Key: key(2), Former: keys(key(1))})
 		versions["aa"] = put(t, during, "aa", versions["aa"], "value of aa")
 		require.ErrorIs(t, load(t.Context(), before, "aa"), seal.ErrWrongKey)
 		resealed, err := during.Reseal(t.Context())
@@ -97,7 +97,7 @@ func TestResealGoesOnBesideBadRows(t *testing.T) {
 		_, err := db.ExecContext(t.Context(), `UPDATE `+table(t.Name())+` SET version = $1 WHERE key = $2`, []byte("another"), []byte("b damaged"))
 		require.NoError(t, err)
 
-		during, _ := open(sqlstore.Options{Key: key(2), FormerKeys: keys(key(1))})
+		during, _ := open(sqlstore.Options{Key: key(2), Former: keys(key(1))})
 		resealed, err := during.Reseal(t.Context())
 		require.Equal(t, 3, resealed)
 		require.ErrorIs(t, err, tokenstore.ErrDamaged)

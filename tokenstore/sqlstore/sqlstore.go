@@ -26,8 +26,8 @@ type Options struct {
 	// Key gives the key that seals the values. Nil: Plaintext must be set.
 	Key seal.KeySource
 
-	// FormerKeys open what was sealed before Key was the key; see seal.Box. Nil: there are none.
-	FormerKeys []seal.KeySource
+	// Former give keys that only open what they sealed before Key was the key; see seal.Box. Nil: there are none.
+	Former []seal.KeySource
 
 	// Plaintext says that the values, refresh tokens among them, may lie in the table in the clear.
 	// False: Key must be set.
@@ -79,8 +79,8 @@ func New(db *sql.DB, options Options) (*Store, error) {
 		return nil, errors.New("sqlstore: Options.Key is nil: set it to seal what is stored, or set Options.Plaintext to leave it in the clear")
 	case options.Key != nil && options.Plaintext:
 		return nil, errors.New("sqlstore: Options.Key and Options.Plaintext exclude each other: set one of them")
-	case options.Key == nil && len(options.FormerKeys) > 0:
-		return nil, errors.New("sqlstore: Options.FormerKeys need an Options.Key")
+	case options.Key == nil && len(options.Former) > 0:
+		return nil, errors.New("sqlstore: Options.Former needs an Options.Key")
 	case options.Dialect != PostgreSQL && options.Dialect != SQLite:
 		return nil, fmt.Errorf("sqlstore: Options.Dialect is %d: it is PostgreSQL or SQLite", options.Dialect)
 	case options.Dialect == SQLite && name[1] != "":
@@ -94,7 +94,7 @@ func New(db *sql.DB, options Options) (*Store, error) {
 	}
 	if options.Key != nil {
 		var err error
-		if s.box, err = seal.NewBox(options.Key, options.FormerKeys...); err != nil {
+		if s.box, err = seal.NewBox(options.Key, options.Former...); err != nil {
 			return nil, fmt.Errorf("sqlstore: Options.Key: %w", err)
 		}
 	}

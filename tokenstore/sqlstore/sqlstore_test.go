@@ -29,8 +29,8 @@ func TestNewRefuses(t *testing.T) {
 	for name, options := range map[string]sqlstore.Options{
 		"neither sealed nor in the clear": {},
 		"both":                            {Key: key(1), Plaintext: true},
-		"former keys alone":               {FormerKeys: keys(key(1)), Plaintext: true},
-		"a nil former key":                {Key: key(1), FormerKeys: keys(nil)},
+		"former keys alone":               {Former: keys(key(1)), Plaintext: true},
+		"a nil former key":                {Key: key(1), Former: keys(nil)},
 		"a short key":                     {Key: rawKey("short")},
 		"a quote in the table":            {Plaintext: true, Table: `x"; DROP TABLE y; --`},
 		"upper case":                      {Plaintext: true, Table: "Grants"},
