@@ -309,6 +309,45 @@ func TestRejectedRecognises(t *testing.T) {
 	}
 }
 
+// refusals is a rotation that is told of renewed tokens that were rejected as well.
+type refusals struct {
+	rotation
+	refused []string
+}
+
+func (r *refusals) Refused(t *oauth2.Token) { r.refused = append(r.refused, t.AccessToken) }
+
+// A Source learns that a renewed token was rejected as well, whichever way the server says so. Shows I9.
+func TestRefusedIsTold(t *testing.T) {
+	forbidden := func(resp *http.Response) bool { return resp.StatusCode == 403 }
+	for name, tt := range map[string]struct {
+		first, second int
+		want          []string
+	}{
+		"401 twice":        {401, 401, []string{"token-2"}},
+		"403 twice":        {403, 403, []string{"token-2"}},
+		"403 after a 401":  {401, 403, []string{"token-2"}},
+		"200 after a 403":  {403, 200, nil},
+		"404 after a 401":  {401, 404, nil},
+		"200 at the first": {200, 403, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &refusals{}
+			b := &base{answers: []*http.Response{answer(tt.first, "first"), answer(tt.second, "second")}}
+			tr := &transport.Transport{Source: s, Base: b, Rejected: forbidden}
+			resp, err := tr.RoundTrip(get(t, api))
+			require.NoError(t, err)
+			require.Equal(t, tt.want, s.refused)
+			if tt.first == 200 {
+				require.Equal(t, "first", read(t, resp))
+				return
+			}
+			require.Equal(t, "second", read(t, resp))
+			require.Len(t, b.sent, 2)
+		})
+	}
+}
+
 func TestRejectedIsNotAskedAbout401(t *testing.T) {
 	b := &base{answers: []*http.Response{answer(401, "", "Basic")}}
 	tr := &transport.Transport{Source: source{t: t}, Base: b, Rejected: func(*http.Response) bool { panic("asked") }}

@@ -114,7 +114,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *Transport) settle(req *http.Request, body *loan, resp *http.Response, h *header) (*http.Response, error) {
 	renewed, proven, stepped := false, false, false
 	for sends := 1; sends < maxSends; sends++ {
-		said, nonce := t.judge(req, resp, h, renewed)
+		said, nonce := t.judge(req, resp, h)
 		switch {
 		case said == rejected && !renewed, said == insufficient && !stepped:
 			renewed, stepped = renewed || said == rejected, stepped || said == insufficient
@@ -278,7 +278,7 @@ const (
 )
 
 // judge says what resp wants, and which nonce a new proof has to carry, if it says so.
-func (t *Transport) judge(req *http.Request, resp *http.Response, h *header, renewed bool) (said verdict, nonce string) {
+func (t *Transport) judge(req *http.Request, resp *http.Response, h *header) (said verdict, nonce string) {
 	if resp.StatusCode == http.StatusUnauthorized {
 		challenges := Challenges(resp)
 		if h.isBound() {
@@ -289,7 +289,7 @@ func (t *Transport) judge(req *http.Request, resp *http.Response, h *header, ren
 	if t.asksForMore(resp) {
 		return insufficient, ""
 	}
-	if t.Rejected == nil || renewed {
+	if t.Rejected == nil {
 		return indifferent, ""
 	}
 	peeked := &peekedBody{ReadCloser: resp.Body}
