@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -183,24 +184,15 @@ func (m *metadataCache) ask(ctx context.Context, c *Client, issuer string, disco
 	})
 }
 
-// overlay lays the configured endpoints over discovered ones.
+// overlay lays the configured endpoints over discovered ones, and those of the profile under them.
 func (c *Client) overlay(m *authserver.Metadata) *authserver.Metadata {
 	if c.config.ClientCertificate != nil {
 		m = m.WithAliases()
 	}
-	for _, o := range []struct {
-		given string
-		field *string
-	}{
-		{c.config.Endpoint.AuthURL, &m.AuthorizationEndpoint},
-		{c.config.Endpoint.TokenURL, &m.TokenEndpoint},
-		{c.config.Endpoint.DeviceAuthURL, &m.DeviceAuthorizationEndpoint},
-		{c.config.RevocationURL, &m.RevocationEndpoint},
-	} {
-		if o.given != "" {
-			*o.field = o.given
-		}
-	}
-	c.profile.underlay(m)
+	over, under := &c.config, c.profile
+	m.AuthorizationEndpoint = cmp.Or(over.Endpoint.AuthURL, m.AuthorizationEndpoint, under.Endpoint.AuthURL)
+	m.TokenEndpoint = cmp.Or(over.Endpoint.TokenURL, m.TokenEndpoint, under.Endpoint.TokenURL)
+	m.DeviceAuthorizationEndpoint = cmp.Or(over.Endpoint.DeviceAuthURL, m.DeviceAuthorizationEndpoint, under.Endpoint.DeviceAuthURL)
+	m.RevocationEndpoint = cmp.Or(over.RevocationURL, m.RevocationEndpoint, under.RevocationURL)
 	return m
 }

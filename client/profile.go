@@ -197,14 +197,6 @@ func secretMethod(p *provider.Provider) authserver.Method {
 	return ""
 }
 
-// underlay puts the addresses of the profile where neither the Config nor the server's metadata has one.
-func (p *profile) underlay(m *authserver.Metadata) {
-	m.AuthorizationEndpoint = cmp.Or(m.AuthorizationEndpoint, p.Endpoint.AuthURL)
-	m.TokenEndpoint = cmp.Or(m.TokenEndpoint, p.Endpoint.TokenURL)
-	m.DeviceAuthorizationEndpoint = cmp.Or(m.DeviceAuthorizationEndpoint, p.Endpoint.DeviceAuthURL)
-	m.RevocationEndpoint = cmp.Or(m.RevocationEndpoint, p.RevocationURL)
-}
-
 // ask rewrites an authorization request. set is what the program has set itself.
 func (p *profile) ask(form, set url.Values, pending *Pending) {
 	for name, value := range p.Authorization.Params {
