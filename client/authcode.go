@@ -17,6 +17,7 @@ import (
 	"github.com/evergrant/evergrant/internal/authserver"
 	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/internal/secret"
+	"github.com/evergrant/evergrant/internal/words"
 )
 
 // AuthCode says how a person is asked in the authorization code flow (RFC 6749 §4.1), which always
@@ -282,20 +283,7 @@ func (p *Pending) words(callback url.Values, name string) string {
 			text = strings.NewReplacer(secret, "[redacted]", url.QueryEscape(secret), "[redacted]").Replace(text)
 		}
 	}
-	return printable(text)
-}
-
-// printable makes what a browser has brought fit for an error: visible ASCII as RFC 6749 §4.1.2.1
-// allows, and not much of it.
-func printable(s string) string {
-	const most = 200
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return ' ' // left out, it could have kept the halves of a secret apart
-		}
-		return r
-	}, s)
-	return s[:min(len(s), most)]
+	return words.Printable(text)
 }
 
 // pendingText is the text form of a Pending.
