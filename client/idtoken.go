@@ -48,6 +48,7 @@ type idRules struct {
 	asked       url.Values // how the person was to authenticate; see authentication
 	old         *idClaims  // of the same grant, as far as known, at a refresh; nil: a login
 	adopted     bool       // it may have expired since
+	atHand      bool       // only keys that are in memory are asked
 }
 
 // checkLogin checks the id token that a login has brought. One that was asked for has to be there, unless the server has
@@ -73,7 +74,7 @@ func (c *Client) checkLogin(ctx context.Context, fresh *record.Record, got *logg
 		var claims idClaims
 		whole, err := c.withKeys(ctx, m)
 		if err == nil {
-			claims, err = c.checkIDToken(fresh.IDToken, whole, rules, func(again bool) (jws.KeySet, error) { return c.keys.get(ctx, c, whole.KeysURI, again) })
+			claims, err = c.checkIDToken(ctx, fresh.IDToken, whole, rules)
 		}
 		if _, failed := errors.AsType[*keysError](err); !failed || sleep(ctx, c.jitter(pause)) != nil {
 			return claims, err
@@ -97,8 +98,7 @@ func (s *Session) checkAdopted(ctx context.Context, fresh *record.Record) {
 		m, err = s.client.withKeys(ctx, m)
 	}
 	if err == nil {
-		_, err = s.client.checkIDToken(fresh.IDToken, m, idRules{clientID: s.client.clientID(fresh.Client), old: new(idClaims), adopted: true},
-			func(again bool) (jws.KeySet, error) { return s.client.keys.get(ctx, s.client, m.KeysURI, again) })
+		_, err = s.client.checkIDToken(ctx, fresh.IDToken, m, idRules{clientID: s.client.clientID(fresh.Client), old: new(idClaims), adopted: true})
 	}
 	if err == nil {
 		return
@@ -137,8 +137,8 @@ func (r *renewal) renewedIDToken(m *authserver.Metadata, old *record.Record, won
 	}
 	claims, err := idClaims{}, r.keyless
 	if err == nil {
-		claims, err = r.client.checkIDToken(won.record.IDToken, m, idRules{clientID: r.client.clientID(old.Client), accessToken: a.AccessToken.Reveal(), old: &known},
-			func(again bool) (jws.KeySet, error) { return r.client.keys.atHand(r.client, m.KeysURI, again) })
+		rules := idRules{clientID: r.client.clientID(old.Client), accessToken: a.AccessToken.Reveal(), old: &known, atHand: true}
+		claims, err = r.client.checkIDToken(context.Background(), won.record.IDToken, m, rules)
 	}
 	if err == nil {
 		won.record.Subject = claims.Subject
@@ -156,10 +156,10 @@ func (r *renewal) renewedIDToken(m *authserver.Metadata, old *record.Record, won
 }
 
 // checkIDToken checks an id token as OpenID Connect Core §3.1.3.7 says, and §12.2 for one of a refresh.
-func (c *Client) checkIDToken(raw string, m *authserver.Metadata, rules idRules, fetch func(again bool) (jws.KeySet, error)) (idClaims, error) {
+func (c *Client) checkIDToken(ctx context.Context, raw string, m *authserver.Metadata, rules idRules) (idClaims, error) {
 	claims, err := parseIDToken(raw)
 	if err == nil {
-		err = c.verify(raw, claims, m, rules, fetch)
+		err = c.verify(ctx, raw, claims, m, rules)
 	}
 	if _, failed := errors.AsType[*keysError](err); failed {
 		return claims, err
@@ -175,18 +175,18 @@ func (c *Client) checkIDToken(raw string, m *authserver.Metadata, rules idRules,
 
 // verify checks signature, issuer, audience and expiry. go-oidc gets the claims that count, and has the signature of
 // what was sent checked. What is wrong is told in words of our own: go-oidc's quote the token.
-func (c *Client) verify(raw string, claims idClaims, m *authserver.Metadata, rules idRules, fetch func(again bool) (jws.KeySet, error)) error {
+func (c *Client) verify(ctx context.Context, raw string, claims idClaims, m *authserver.Metadata, rules idRules) error {
 	said, err := payload(raw)
 	if err != nil {
 		return err
 	}
 	parts := strings.Split(raw, ".")
-	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.IDTokenAlgorithms), fetch: fetch, raw: raw}
+	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.IDTokenAlgorithms), atHand: rules.atHand, raw: raw}
 	_, err = oidc.NewVerifier(m.Issuer, keys, &oidc.Config{
 		ClientID: rules.clientID, SupportedSigningAlgs: keys.allowed, SkipIssuerCheck: m.Issuer == "", SkipExpiryCheck: rules.adopted,
 		// The first instant at which a token has expired counts as expired.
 		Now: func() time.Time { return c.serverNow().Add(time.Nanosecond - idLeeway) },
-	}).Verify(context.Background(), parts[0]+"."+base64.RawURLEncoding.EncodeToString(said)+"."+parts[2])
+	}).Verify(ctx, parts[0]+"."+base64.RawURLEncoding.EncodeToString(said)+"."+parts[2])
 	_, expired := errors.AsType[*oidc.TokenExpiredError](err)
 	switch {
 	case err == nil:
@@ -340,7 +340,7 @@ type signatures struct {
 	client  *Client
 	keysURI string // empty: none is known
 	allowed []string
-	fetch   func(again bool) (jws.KeySet, error)
+	atHand  bool   // see idRules
 	raw     string // as it was sent
 	err     error  // the last one, which go-oidc does not wrap
 }
@@ -349,16 +349,16 @@ var _ oidc.KeySet = (*signatures)(nil)
 
 // VerifySignature implements oidc.KeySet, for raw. Without a jwks_uri the TLS of the token endpoint vouches for what came from there
 // (OpenID Connect Core §3.1.3.7, rule 6); an HMAC is checked all the same.
-func (s *signatures) VerifySignature(context.Context, string) (claims []byte, err error) {
+func (s *signatures) VerifySignature(ctx context.Context, _ string) (claims []byte, err error) {
 	defer func() { s.err = err }()
-	body, err := s.verified()
+	body, err := s.verified(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return exactly(body)
 }
 
-func (s *signatures) verified() (payload []byte, err error) {
+func (s *signatures) verified(ctx context.Context) (payload []byte, err error) {
 	algorithm, err := jws.Algorithm(s.raw, s.allowed)
 	switch {
 	case err != nil:
@@ -370,7 +370,12 @@ func (s *signatures) verified() (payload []byte, err error) {
 	}
 	for _, again := range []bool{false, true} {
 		var keys jws.KeySet
-		if keys, err = s.fetch(again); err != nil {
+		if s.atHand {
+			keys, err = s.client.keys.atHand(s.client, s.keysURI, again)
+		} else {
+			keys, err = s.client.keys.get(ctx, s.client, s.keysURI, again)
+		}
+		if err != nil {
 			return nil, err
 		}
 		if payload, err = keys.Verify(s.raw, s.allowed); !errors.Is(err, jws.ErrUnknownKey) {

@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"github.com/evergrant/evergrant/internal/authserver"
-	"github.com/evergrant/evergrant/internal/jws"
 	"github.com/evergrant/evergrant/transport"
 )
 
@@ -125,9 +124,7 @@ func (c *Client) verifyUserInfo(ctx context.Context, raw, clientID string, m *au
 	if m.KeysURI == "" {
 		return nil, fmt.Errorf("%w for these claims: they are signed, and the server's metadata, its OpenID document included, names no jwks_uri", ErrIDToken)
 	}
-	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.UserInfoAlgorithms), raw: raw, fetch: func(again bool) (jws.KeySet, error) {
-		return c.keys.get(ctx, c, m.KeysURI, again)
-	}}
+	keys := &signatures{client: c, keysURI: m.KeysURI, allowed: c.algorithms(m.UserInfoAlgorithms), raw: raw}
 	body, err := keys.VerifySignature(ctx, "")
 	var claims idClaims
 	switch _, failed := errors.AsType[*keysError](err); {
