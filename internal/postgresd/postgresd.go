@@ -13,7 +13,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,14 +21,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/evergrant/evergrant/internal/daemon"
 )
 
 // ErrNotInstalled says that there is no PostgreSQL on this machine.
-var ErrNotInstalled = errors.New("postgresd: PostgreSQL is not installed; on Debian: apt-get install postgresql")
-
-// patience is how long the server may take to start or to stop.
-const patience = 30 * time.Second
+var ErrNotInstalled = fmt.Errorf("postgresd: PostgreSQL is %w; on Debian: apt-get install postgresql", daemon.ErrNotInstalled)
 
 // Server is a running PostgreSQL. Its methods are for one goroutine at a time.
 type Server struct {
@@ -39,9 +36,8 @@ type Server struct {
 	password string
 	settings []string
 	owner    *syscall.SysProcAttr
-	uid      int       // the owner's, -1 if that is this process's
-	process  *exec.Cmd // nil: stopped
-	exited   chan struct{}
+	uid      int // the owner's, -1 if that is this process's
+	process  daemon.Process
 }
 
 // Start is Open for one test, which the server ends with. Without PostgreSQL the test is skipped, or fails if
@@ -49,24 +45,7 @@ type Server struct {
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s, err := Open(settings...)
-	Need(t, err)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-// Need skips the test if err is ErrNotInstalled and EVERGRANT_E2E is not 1; any other error is the test's failure.
-func Need(t testing.TB, err error) {
-	t.Helper()
-	switch {
-	case errors.Is(err, ErrNotInstalled) && os.Getenv("EVERGRANT_E2E") != "1":
-		t.Skip(err)
-	case err != nil:
-		t.Fatal(err)
-	}
+	return daemon.For(t, s, err)
 }
 
 // Open makes a cluster and starts it, with settings such as "fsync=off" beside the defaults. It returns when the server
@@ -109,16 +88,11 @@ func (s *Server) Standby() (*Server, error) {
 }
 
 // begin starts a new server on a free port.
-func (s *Server) begin() (err error) {
-	for range 5 { // somebody else may take the port meanwhile
-		if s.port, err = freePort(); err != nil {
-			return err
-		}
-		if err = s.Continue(); err == nil {
-			return nil
-		}
-	}
-	return err
+func (s *Server) begin() error {
+	return daemon.OnFreePorts(1, func(ports []string) error {
+		s.port = ports[0]
+		return s.Continue()
+	})
 }
 
 // find returns the folder of the newest server's programs.
@@ -134,17 +108,7 @@ func find() (string, error) {
 	return filepath.Dir(slices.MaxFunc(installed, func(a, b string) int { return version(a) - version(b) })), nil
 }
 
-func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port, listener.Close()
-}
-
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
-func (s *Server) log() string  { return filepath.Join(s.dir, "log") }
 
 // makeFolder makes the server's folder. PostgreSQL refuses to run as root, so root gives it to somebody else.
 func (s *Server) makeFolder() (err error) {
@@ -180,7 +144,7 @@ func (s *Server) initialise() error {
 
 // run runs one of PostgreSQL's programs to its end.
 func (s *Server) run(name string, args ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), daemon.Patience)
 	defer cancel()
 	program := exec.CommandContext(ctx, filepath.Join(s.programs, name), args...)
 	program.Dir, program.SysProcAttr, program.Env = s.dir, s.owner, append(os.Environ(), "PGPASSWORD="+s.password)
@@ -204,76 +168,29 @@ func (s *Server) Continue() error {
 	for _, setting := range s.settings {
 		args = append(args, "-c", setting)
 	}
-	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	process := exec.Command(filepath.Join(s.programs, "postgres"), args...)
-	process.Dir, process.SysProcAttr, process.Stdout, process.Stderr = s.dir, s.owner, log, log
-	if err := process.Start(); err != nil {
-		return fmt.Errorf("postgresd: %w", err)
-	}
-	s.process, s.exited = process, make(chan struct{})
-	go func(exited chan struct{}) {
-		_ = process.Wait()
-		close(exited)
-	}(s.exited)
-	if err := s.awaitReady(); err != nil {
-		return errors.Join(err, s.Kill())
-	}
-	return nil
+	program := exec.Command(filepath.Join(s.programs, "postgres"), args...)
+	program.Dir, program.SysProcAttr = s.dir, s.owner
+	return s.process.Start(program, filepath.Join(s.dir, "log"), s.ready)
 }
 
-// awaitReady looks at the line of the pid file in which the server says how it is.
-func (s *Server) awaitReady() error {
-	limit := time.After(patience)
-	for {
-		text, _ := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
-		lines := strings.Split(string(text), "\n")
-		if len(lines) > 7 && lines[0] == strconv.Itoa(s.process.Process.Pid) && strings.TrimSpace(lines[7]) == "ready" {
-			return nil
-		}
-		select {
-		case <-s.exited:
-			return errors.New("postgresd: the server ended as it started: " + s.lastWords())
-		case <-limit:
-			return errors.New("postgresd: the server is not ready: " + s.lastWords())
-		case <-time.After(5 * time.Millisecond):
-		}
+// ready looks at the line of the pid file in which the server says how it is.
+func (s *Server) ready(pid int) error {
+	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	lines := strings.Split(string(text), "\n")
+	if err == nil && (len(lines) < 8 || lines[0] != strconv.Itoa(pid) || strings.TrimSpace(lines[7]) != "ready") {
+		err = errors.New("its pid file does not say that it is ready")
 	}
-}
-
-// lastWords is the end of the server's log.
-func (s *Server) lastWords() string {
-	text, _ := os.ReadFile(s.log())
-	return string(text[max(0, len(text)-2000):])
+	return err
 }
 
 // Stop ends the server in good order: connections are told and cut, everything is written.
-func (s *Server) Stop() error { return s.end(syscall.SIGINT) }
+func (s *Server) Stop() error { return s.process.End(syscall.SIGINT) }
 
 // Kill ends the server as a crash would: what was promised is in its log of writes, nothing else.
-func (s *Server) Kill() error { return s.end(syscall.SIGQUIT) }
+func (s *Server) Kill() error { return s.process.End(syscall.SIGQUIT) }
 
 // Restart is Stop and Continue.
 func (s *Server) Restart() error { return errors.Join(s.Stop(), s.Continue()) }
-
-func (s *Server) end(signal os.Signal) error {
-	if s.process == nil {
-		return nil
-	}
-	if err := s.process.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("postgresd: %w", err)
-	}
-	select {
-	case <-s.exited:
-		s.process = nil
-		return nil
-	case <-time.After(patience):
-		return errors.Join(errors.New("postgresd: the server does not end: "+s.lastWords()), s.process.Process.Kill())
-	}
-}
 
 // Close ends the server and removes its folder.
 func (s *Server) Close() error {

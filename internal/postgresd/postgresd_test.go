@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/evergrant/evergrant/internal/daemon"
 	"github.com/evergrant/evergrant/internal/postgresd"
 )
 
@@ -71,7 +72,7 @@ func TestStandby(t *testing.T) {
 func TestBadSetting(t *testing.T) {
 	_, err := postgresd.Open("no_such_setting=1")
 	if errors.Is(err, postgresd.ErrNotInstalled) {
-		postgresd.Need(t, err)
+		daemon.Need(t, err)
 	}
 	require.ErrorContains(t, err, "no_such_setting")
 }
@@ -80,7 +81,7 @@ func TestBadSetting(t *testing.T) {
 func TestServerDiesWithItsProcess(t *testing.T) {
 	if os.Getenv("EVERGRANT_POSTGRESD_CHILD") == "1" {
 		server, err := postgresd.Open("fsync=off")
-		postgresd.Need(t, err)
+		daemon.Need(t, err)
 		os.Stdout.WriteString("listens at " + server.Address() + "\n")
 		select {}
 	}

@@ -17,15 +17,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/evergrant/evergrant/internal/daemon"
 )
 
 // ErrNotInstalled says that there is neither Redis nor Valkey on this machine.
-var ErrNotInstalled = errors.New("redisd: no Redis is installed; on Debian: apt-get install redis-server")
-
-// patience is how long the server may take to start or to stop.
-const patience = 30 * time.Second
+var ErrNotInstalled = fmt.Errorf("redisd: Redis is %w; on Debian: apt-get install redis-server", daemon.ErrNotInstalled)
 
 // Server is a server of Redis. Its methods are for one goroutine at a time.
 type Server struct {
@@ -38,8 +38,7 @@ type Server struct {
 
 	program string
 	args    []string
-	process *exec.Cmd     // nil: stopped
-	exited  chan struct{} // closed when process has ended
+	process daemon.Process
 }
 
 // Start is Open for one test, which the server ends with. Without Redis the test is skipped, or fails if EVERGRANT_E2E
@@ -47,24 +46,7 @@ type Server struct {
 func Start(t testing.TB, config ...string) *Server {
 	t.Helper()
 	s, err := Open(config...)
-	Need(t, err)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-// Need skips the test if err is ErrNotInstalled and EVERGRANT_E2E is not 1; any other error is the test's failure.
-func Need(t testing.TB, err error) {
-	t.Helper()
-	switch {
-	case errors.Is(err, ErrNotInstalled) && os.Getenv("EVERGRANT_E2E") != "1":
-		t.Skip(err)
-	case err != nil:
-		t.Fatal(err)
-	}
+	return daemon.For(t, s, err)
 }
 
 // Open starts a server with lines of redis.conf such as "appendonly yes"; without any it keeps nothing on disk. It
@@ -80,18 +62,14 @@ func Open(config ...string) (*Server, error) {
 	if s.Dir, err = os.MkdirTemp("", "redisd-"); err != nil {
 		return nil, fmt.Errorf("redisd: %w", err)
 	}
-	// The port is free until somebody else takes it in the meantime: then another one.
-	for range 5 {
-		if err = s.configure(config); err == nil {
-			err = s.Resume()
+	err = daemon.OnFreePorts(2, func(ports []string) error {
+		if err := s.configure(ports, config); err != nil {
+			return err
 		}
-		if !errors.Is(err, errEnded) {
-			break
-		}
-	}
+		return s.Resume()
+	})
 	if err != nil {
-		_ = s.Close() // the error at hand says more
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -105,12 +83,8 @@ func find() (string, error) {
 	return "", ErrNotInstalled
 }
 
-// configure writes the server's configuration with a port that is free at present.
-func (s *Server) configure(config []string) error {
-	ports, err := freePorts(2)
-	if err != nil {
-		return err
-	}
+// configure writes the server's configuration.
+func (s *Server) configure(ports, config []string) error {
 	s.Addr, s.ClusterPort = "127.0.0.1:"+ports[0], ports[1]
 	lines := []string{"bind 127.0.0.1", "port " + ports[0], `dir "` + s.Dir + `"`}
 	all := strings.Join(config, "\n")
@@ -127,81 +101,21 @@ func (s *Server) configure(config []string) error {
 	return nil
 }
 
-// freePorts returns n ports that nobody listens on.
-func freePorts(n int) ([]string, error) {
-	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("redisd: finding a free port: %w", err)
-		}
-		defer l.Close()
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return nil, fmt.Errorf("redisd: %w", err)
-		}
-		ports = append(ports, port)
-	}
-	return ports, nil
-}
-
-// errEnded says that the server ended before it answered.
-var errEnded = errors.New("the server ended")
-
 // Resume starts a server that was killed or stopped again, over what it has on disk, and returns when it answers.
 func (s *Server) Resume() error {
-	if s.process != nil {
-		return errors.New("redisd: the server is running")
-	}
-	process := exec.Command(s.program, s.args...)
-	process.SysProcAttr = dieWithParent()
-	log, err := os.OpenFile(filepath.Join(s.Dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("redisd: %w", err)
-	}
-	defer log.Close()
-	process.Stdout, process.Stderr = log, log
-	if err := process.Start(); err != nil {
-		return fmt.Errorf("redisd: %w", err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		_ = process.Wait() // how it ended is in its log
-	}()
-	s.process, s.exited = process, exited
-	if err := s.answers(); err != nil {
-		_ = s.Kill() // the error at hand says more
-		log, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
-		return fmt.Errorf("redisd: %w; its log:\n%s", err, log)
-	}
-	return nil
+	program := exec.Command(s.program, s.args...)
+	program.SysProcAttr = dieWithParent()
+	return s.process.Start(program, filepath.Join(s.Dir, "log"), s.ping)
 }
 
-// answers waits until the server has loaded its data.
-func (s *Server) answers() error {
-	var last error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		select {
-		case <-s.exited:
-			return errEnded
-		default:
-		}
-		if last = s.ping(); last == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("the server does not answer: %w", last)
-}
-
-// ping succeeds if the server answers, even if with a refusal.
-func (s *Server) ping() error {
-	conn, err := net.DialTimeout("tcp", s.Addr, patience)
+// ping succeeds if the server has loaded its data and answers, even if with a refusal.
+func (s *Server) ping(int) error {
+	conn, err := net.DialTimeout("tcp", s.Addr, daemon.Patience)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(daemon.Patience)); err != nil {
 		return err
 	}
 	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
@@ -215,26 +129,10 @@ func (s *Server) ping() error {
 }
 
 // Kill ends the server as a crash would. It may be started again.
-func (s *Server) Kill() error { return s.end(func(p *os.Process) error { return p.Kill() }) }
+func (s *Server) Kill() error { return s.process.End(os.Kill) }
 
 // Stop ends the server as an operator would: it writes what it has to its disk first. It may be started again.
-func (s *Server) Stop() error { return s.end(terminate) }
-
-func (s *Server) end(signal func(*os.Process) error) error {
-	if s.process == nil {
-		return nil
-	}
-	if err := signal(s.process.Process); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("redisd: %w", err)
-	}
-	select {
-	case <-s.exited:
-		s.process = nil
-		return nil
-	case <-time.After(patience):
-		return errors.New("redisd: the server does not end")
-	}
-}
+func (s *Server) Stop() error { return s.process.End(syscall.SIGTERM) }
 
 // Restart kills the server, without a warning, and starts it again.
 func (s *Server) Restart() error {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/evergrant/evergrant/internal/daemon"
 	"github.com/evergrant/evergrant/internal/redisd"
 	"github.com/evergrant/evergrant/tokenstore/redisstore"
 	"github.com/evergrant/evergrant/tokenstore/seal"
@@ -42,7 +43,7 @@ func shared(t testing.TB) string {
 	t.Helper()
 	addr := os.Getenv(serverEnv)
 	if addr == "" {
-		redisd.Need(t, redisd.ErrNotInstalled)
+		daemon.Need(t, redisd.ErrNotInstalled)
 	}
 	return addr
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	_ "modernc.org/sqlite"
 
+	"github.com/evergrant/evergrant/internal/daemon"
 	"github.com/evergrant/evergrant/internal/postgresd"
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/seal"
@@ -60,7 +61,7 @@ func postgres(t testing.TB) string {
 			shared.err = os.Setenv(dsnEnv, shared.server.DSN())
 		}
 	})
-	postgresd.Need(t, shared.err)
+	daemon.Need(t, shared.err)
 	return os.Getenv(dsnEnv)
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/evergrant/evergrant/internal/daemon"
 	"github.com/evergrant/evergrant/internal/postgresd"
 	"github.com/evergrant/evergrant/tokenstore"
 	"github.com/evergrant/evergrant/tokenstore/sqlstore"
@@ -30,7 +31,7 @@ func pgBouncer(t *testing.T) string {
 	t.Helper()
 	const program = "/usr/sbin/pgbouncer"
 	if _, err := os.Stat(program); err != nil {
-		postgresd.Need(t, fmt.Errorf("PgBouncer: %w", postgresd.ErrNotInstalled))
+		daemon.Need(t, fmt.Errorf("PgBouncer: %w", postgresd.ErrNotInstalled))
 	}
 	server, err := url.Parse(postgres(t))
 	require.NoError(t, err)
