@@ -52,11 +52,11 @@ func (s *Session) introspect(ctx context.Context, into any) (active bool, err er
 		return false, fmt.Errorf("%w: %w", m.Lacks("introspection_endpoint"), errors.ErrUnsupported)
 	}
 	server = s.client.at(server, m, m.IntrospectionAuthMethods, m.IntrospectionAuthAlgorithms)
-	answer, err := server.Introspect(ctx, m.IntrospectionEndpoint, secret.New(t.AccessToken), "access_token")
-	if err != nil || !answer.Active || into == nil {
-		return err == nil && answer.Active, err
+	active, said, err := server.Introspect(ctx, m.IntrospectionEndpoint, secret.New(t.AccessToken))
+	if err != nil || !active || into == nil {
+		return active, err
 	}
-	claims, err := json.Marshal(answer.Members)
+	claims, err := json.Marshal(said)
 	if err == nil {
 		claims, err = exactly(claims)
 	}

@@ -145,3 +145,12 @@ func scopes(raw json.RawMessage) (_ []string, given bool) {
 	}
 	return nil, false
 }
+
+// instant reads a NumericDate (RFC 7519 §2); zero for anything else.
+func instant(raw json.RawMessage) time.Time {
+	var seconds float64
+	if len(raw) == 0 || json.Unmarshal(raw, &seconds) != nil || math.Abs(seconds) > 1e12 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(seconds * 1000)).UTC()
+}

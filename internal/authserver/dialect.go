@@ -35,13 +35,12 @@ type Dialect struct {
 
 	ScopeSeparator  string   // beside spaces
 	BearerTypes     []string // other names of Bearer
-	LifetimeUnit    string   // one of the units; "": UnitSeconds
+	LifetimeUnit    string   // one of the units; else seconds
 	DefaultLifetime time.Duration
 }
 
 // How a server writes a lifetime.
 const (
-	UnitSeconds      = "seconds"
 	UnitMilliseconds = "milliseconds"
 	UnitUnixTime     = "unix time"
 	UnitISOTime      = "ISO time"

@@ -122,17 +122,14 @@ func FuzzIntrospect(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, status int, body string) {
-		said, err := canned(status, nil, body).Introspect(t.Context(), endpoint, secret.New("RT-SENTINEL"), "")
+		active, said, err := canned(status, nil, body).Introspect(t.Context(), endpoint, secret.New("RT-SENTINEL"))
 		if err != nil {
+			require.False(t, active)
 			require.Nil(t, said)
 			requireSober(t, err)
 			return
 		}
-		require.Equal(t, said.Active, string(said.Members["active"]) == "true")
-		for _, at := range []time.Time{said.Issued, said.NotBefore, said.Expiry} {
-			require.Less(t, at.Year(), 40000)
-			require.Greater(t, at.Year(), -40000)
-		}
+		require.Equal(t, active, string(said["active"]) == "true")
 	})
 }
 
