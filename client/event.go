@@ -172,19 +172,24 @@ func (c *Client) happened(e Event) {
 		return
 	}
 	c.events.telling = true
-	go func() {
-		defer c.tasks.end(task)
-		c.tellEvents()
-	}()
+	go c.tellEvents(task)
 }
 
 // tellEvents tells what waits, one after the other, until nothing does.
-func (c *Client) tellEvents() {
+func (c *Client) tellEvents(task *task) {
+	hasReturned := false
+	defer func() {
+		if !hasReturned { // OnEvent has ended the goroutine (runtime.Goexit)
+			go c.tellEvents(task)
+		}
+	}()
 	for {
 		c.events.mu.Lock()
 		if len(c.events.waiting) == 0 {
 			c.events.waiting, c.events.telling = nil, false
 			c.events.mu.Unlock()
+			hasReturned = true
+			c.tasks.end(task)
 			return
 		}
 		e := c.events.waiting[0]

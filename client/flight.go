@@ -26,16 +26,17 @@ type demand struct {
 // isMet reports whether p answers the demand.
 func (d demand) isMet(p *published) bool { return d.not == "" || p.token.AccessToken != d.not }
 
-// flight is one renewal and those who wait for it. Its result is immutable once done is closed.
+// flight is one renewal and those who wait for it. What they get is immutable once done is closed.
 type flight struct {
 	demand  demand
 	reason  string // in words
 	begun   time.Duration
 	tooSoon error   // not nil: the server is not asked, for this reason; the store may hold another token all the same
-	after   *flight // of another Session of the account, to be waited for: the grant is spent by one at a time
+	after   *flight // of another Session of the account, or of the grant before, to be waited for: one spends at a time
 	done    chan struct{}
+	landed  chan struct{} // closed when nothing of it is under way any more; done may be closed before, by a person's act
 	result  *published
-	err     error
+	err     error // errAgain: a person has acted, and those who wait look again
 
 	attempts   int  // token requests so far; the flight's own until it has landed
 	remembered bool // err is that of an earlier flight; likewise
@@ -61,7 +62,7 @@ func (r rejections) pause() time.Duration {
 func (s *Session) await(ctx context.Context, d demand) (*oauth2.Token, error) {
 	// A flight that started before this demand may end with the very token that will not do; the
 	// one after it knows.
-	for try := range 4 {
+	for try := 0; try < 4; try++ {
 		p, f, err := s.join(ctx, d)
 		if err != nil {
 			return nil, err
@@ -73,6 +74,10 @@ func (s *Session) await(ctx context.Context, d demand) (*oauth2.Token, error) {
 		case <-f.done:
 		case <-ctx.Done():
 			return nil, s.client.fail("renew", s.key, ended(ctx))
+		}
+		if f.err == errAgain {
+			try--
+			continue
 		}
 		if f.err != nil && f.tooSoon != nil && !d.rejected {
 			continue // it was not about this demand
@@ -176,24 +181,38 @@ func (s *Session) departLocked(ctx context.Context, d demand, reason string, too
 	}
 	f := &flight{
 		demand: d, reason: reason, tooSoon: tooSoon, begun: s.client.machine.Now().Mono,
-		after: s.last, done: make(chan struct{}),
+		after: s.last, done: make(chan struct{}), landed: make(chan struct{}),
 	}
 	s.flight, s.last = f, f
+	land := func(err error) {
+		s.land(f, err)
+		s.client.tasks.end(task)
+	}
 	go func() {
-		defer s.client.tasks.end(task)
 		detached, cancel := s.client.tasks.detach(ctx)
 		defer cancel()
-		s.land(f, s.renew(detached, f))
+		hasReturned := false
+		defer func() {
+			if !hasReturned {
+				go land(errGoexit) // by itself: whoever panics may hold mu, and is to end the program
+			}
+		}()
+		err := s.renew(detached, f)
+		hasReturned = true
+		land(err)
 	}()
 	return f, nil
 }
+
+// errGoexit says that a renewal came to no end of its own.
+var errGoexit = errors.New("the store, AuthServerClient or a function of the Config has ended the goroutine of the renewal (runtime.Goexit)")
 
 // awaitTurn waits until the flights before f have landed. Those that it gives up on stay in f.after: whoever
 // comes after f waits for them.
 func (f *flight) awaitTurn(ctx context.Context, closing <-chan struct{}) error {
 	for f.after != nil {
 		select {
-		case <-f.after.done:
+		case <-f.after.landed:
 			f.after = f.after.after
 		case <-closing:
 			return ErrClosed // nothing is at stake yet
@@ -208,6 +227,13 @@ func (f *flight) awaitTurn(ctx context.Context, closing <-chan struct{}) error {
 func (s *Session) land(f *flight, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.last == f {
+		s.last = f.after
+	}
+	close(f.landed)
+	if s.flight != f {
+		return // nobody waits for it any more
+	}
 	f.err = err
 	now := s.client.machine.Now().Mono
 	if err != nil {
@@ -218,11 +244,17 @@ func (s *Session) land(f *flight, err error) {
 		}
 	}
 	s.flight = nil
-	if s.last == f {
-		s.last = f.after
-	}
 	close(f.done)
 	s.reportLocked(f, now)
+}
+
+// partLocked has those who wait for the flight look again, because a person has acted. What it has under way comes to its
+// end, before the next flight's turn.
+func (s *Session) partLocked() {
+	if f := s.flight; f != nil {
+		s.flight, f.err = nil, errAgain
+		close(f.done)
+	}
 }
 
 // reportLocked tells how a flight that brought no token has ended.

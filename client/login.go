@@ -243,6 +243,7 @@ func (a *account) personActed(left string, fresh *record.Record) {
 			p = a.client.publish(fresh, s.resource)
 		}
 		s.setLocked(p)
+		s.partLocked()
 	}
 }
 

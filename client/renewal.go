@@ -44,8 +44,10 @@ func (s *Session) renew(ctx context.Context, f *flight) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, flightLimit, errors.New("others have kept the grant busy for too long"))
 	defer cancel()
 	r := &renewal{Session: s, flight: f}
-	if f.after != nil && r.glance(ctx) {
-		return nil
+	if f.after != nil {
+		if done, err := r.glance(ctx); done {
+			return err
+		}
 	}
 	if err := f.awaitTurn(ctx, s.client.tasks.closing); err != nil {
 		return err
@@ -63,14 +65,21 @@ func (s *Session) renew(ctx context.Context, f *flight) error {
 	}
 }
 
-// glance adopts what the store holds for this resource, while another one's flight spends the grant.
-func (r *renewal) glance(ctx context.Context) bool {
+// glance looks into the store while another flight is under way, of another resource or of the former grant: what is there for
+// this one is adopted, and a logout needs no turn.
+func (r *renewal) glance(ctx context.Context) (done bool, err error) {
 	if r.unsavedTokens() != nil {
-		return false // they are newer than the store
+		return false, nil // they are newer than the store
 	}
 	r.epoch = r.currentEpoch()
 	st, err := r.load(ctx)
-	return err == nil && r.adopt(st)
+	if err != nil {
+		return false, nil // in its turn it sees for itself
+	}
+	if st.record == nil && r.client.config.Grant == nil {
+		return true, r.refusal(&st)
+	}
+	return r.adopt(st), nil
 }
 
 func (r *renewal) round(ctx context.Context) error {

@@ -79,6 +79,8 @@ var mutants = []mutant{
 		"context.WithCancelCause(context.WithoutCancel(ctx))", "context.WithCancelCause(ctx)"},
 	{"Close does not wait", "client/tasks.go",
 		"	case <-t.idle:\n		return nil\n	case <-ctx.Done():\n	}", "	case <-t.idle:\n		return nil\n	default:\n	}"},
+	{"those who wait are not told of a login", "client/login.go",
+		"		s.partLocked()\n", ""},
 	{"a login required is never looked at again", "client/trouble.go",
 		"	return t != nil && t.grant == r.Grant && t.generation == r.Generation", "	return t != nil && (t.final || t.grant == r.Grant && t.generation == r.Generation)"},
 	{"requests wait for a renewal that is not needed yet", "client/session.go",

@@ -247,7 +247,9 @@ func (w *world) person(p *process, what string) {
 		case "adopt":
 			token := w.as.Login("read")
 			w.judge.granted(token)
-			err = s.Adopt(ctx, token)
+			if err = s.Adopt(ctx, token); err == nil {
+				w.judge.adopted(p, token.AccessToken)
+			}
 		case "login":
 			err = w.login(ctx, s)
 		case "logout":

@@ -21,6 +21,7 @@ type caller struct {
 	cancel   context.CancelFunc
 	ctx      context.Context
 	atOnce   bool // must not wait: the process has a usable token (I5)
+	served   bool // there is a token for it, and it is to end
 	body     *countedBody
 
 	mu     sync.Mutex

@@ -115,6 +115,19 @@ func (j *judge) begun(c *caller) {
 	}
 }
 
+// adopted notes that a process has adopted a token: whoever waits there for one is to have it, whatever else is under way (I5).
+func (j *judge) adopted(p *process, token string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, said := j.world.policy.Answer["expires_in"]
+	if at := j.access[token]; said || j.world.clocks || p.closing || time.Since(at.issued) > at.life*9/10-time.Second {
+		return
+	}
+	for _, c := range j.world.waiting() {
+		c.served = c.served || c.process == p && c.kind == "token" && c.resource == ""
+	}
+}
+
 // examine judges the calls that have ended since it last did, and those that should have.
 func (j *judge) examine() {
 	shared := map[*process]error{} // I12
@@ -125,6 +138,9 @@ func (j *judge) examine() {
 		if !c.isDone() {
 			if c.ctx.Err() != nil && !c.process.stopped {
 				j.rule("I4: call %s of %s goes on after its context has ended", c.id, c.process.name)
+			}
+			if c.served {
+				j.rule("I5: call %s of %s waits for a renewal though a token was adopted", c.id, c.process.name)
 			}
 			continue
 		}
