@@ -439,6 +439,27 @@ func TestD7_RenewalOutdoneByALoginRevokesNothing_ByALogoutItDoes(t *testing.T) {
 	}
 }
 
+// TestALogoutBeforeTheSaveLeavesNoLivenessLock: the tokens can neither be saved nor compared with the store, and a person has
+// ended their grant.
+func TestALogoutBeforeTheSaveLeavesNoLivenessLock(t *testing.T) {
+	simulate(t, func(t *testing.T, w *fleet) {
+		p, generation := w.localProcess("p"), w.stored().Generation
+		p.swaps(func(value []byte, apply func() (tokenstore.Version, error)) (tokenstore.Version, error) {
+			if len(value) == 0 || !isSave(t, value, generation) {
+				return apply()
+			}
+			require.NoError(t, p.alice().Logout(t.Context()))
+			p.stop()
+			time.AfterFunc(time.Second, p.resume)
+			return "", errDisk
+		})
+		require.Error(t, (<-p.asks()).err)
+		time.Sleep(time.Minute)
+		w.living.Range(func(name, _ any) bool { t.Errorf("%s is still held", name); return true })
+		require.Zero(t, w.as.Grants())
+	})
+}
+
 func TestD8_SavesAreTriedDenselyWhileTheLeaseLasts(t *testing.T) {
 	simulate(t, func(t *testing.T, w *fleet) {
 		p1, p2 := w.process("p1"), w.process("p2")

@@ -110,9 +110,9 @@ func (s *Session) join(ctx context.Context, d demand) (*published, *flight, erro
 	if p != nil && d.isMet(p) && !p.unusable.hasCome(now) {
 		return p, nil, nil
 	}
-	if s.unsaved != nil {
+	if unsaved := s.unsavedLocked(); unsaved != nil {
 		// The old token is of no use any more; what could not be saved yet serves now.
-		if u := s.client.publish(s.unsaved.record, s.resource); u != nil && u.replaces(p) && d.isMet(u) && !u.unusable.hasCome(now) {
+		if u := s.client.publish(unsaved.record, s.resource); u != nil && u.replaces(p) && d.isMet(u) && !u.unusable.hasCome(now) {
 			s.setLocked(u)
 			return u, nil, nil
 		}

@@ -195,7 +195,7 @@ func (s *Session) saveGrant(ctx context.Context, fresh *record.Record, replace b
 			drop()
 			return err
 		}
-		s.personActed(fresh.Grant, fresh)
+		s.personActed(st.key, fresh.Grant, fresh)
 		if st.record != nil && st.record.Grant != fresh.Grant {
 			s.client.unregister(ctx, st.record.Client)
 		}
@@ -216,17 +216,17 @@ func (a *account) hasLanded(ctx context.Context, key string, fresh *record.Recor
 	return err == nil && st.record != nil && st.record.Grant == fresh.Grant
 }
 
-// personActed replaces what the account knows: a person has logged in or out (fresh is nil), or a token was
-// adopted. What it knows already of the grant that this act has left stays: a renewal may have gone on from
+// personActed replaces what the account knows of the grant under key: a person has logged in or out (fresh is nil), or a token
+// was adopted. What it knows already of the grant that this act has left stays: a renewal may have gone on from
 // there.
-func (a *account) personActed(left string, fresh *record.Record) {
+func (a *account) personActed(key, left string, fresh *record.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.epoch++
 	a.left, a.trouble = left, nil
 	a.forgetStepsLocked()
-	if u := a.unsaved; u != nil && u.record.Grant != left {
-		a.unsaved = nil
+	if u := a.unsaved[key]; u != nil && u.record.Grant != left {
+		delete(a.unsaved, key)
 		a.happened(Event{Kind: "saved", Reason: "a person's act has outdone them", Resource: u.resource, Generation: u.record.Generation})
 	}
 	if a.first == 0 {

@@ -66,7 +66,7 @@ func (s *Session) logout(ctx context.Context) error {
 		}
 		st, err = after, readErr
 	}
-	s.personActed(left, nil)
+	s.personActed(st.key, left, nil)
 	if st.record != nil && st.record.Grant == grant {
 		s.client.unregister(ctx, st.record.Client)
 	}

@@ -139,7 +139,7 @@ func (r *renewal) round(ctx context.Context) error {
 // and a spent refresh token is never taken from the store again.
 func (r *renewal) saveFirst(ctx context.Context, st state) (state, error) {
 	won := r.unsavedTokens()
-	if won == nil {
+	if won == nil || won.key != st.key {
 		return st, nil
 	}
 	saved, landed, err := r.save(ctx, won, st)
@@ -262,7 +262,7 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 		stop()
 		if err == nil || answer != nil && r.client.config.Grant == nil { // with an error: only the access token is unusable, and the refresh token was spent
 			r.client.noticeDate(answer.Date)
-			won := &received{record: r.client.receive(old, answer, r.resource, l.number, l.sentAt()), resource: r.resource, unusable: cmp.Or(err, r.client.checkBound(answer))}
+			won := &received{record: r.client.receive(old, answer, r.resource, l.number, l.sentAt()), key: l.known().key, resource: r.resource, unusable: cmp.Or(err, r.client.checkBound(answer))}
 			r.renewedIDToken(metadata, old, won, answer)
 			return won, nil
 		}

@@ -182,7 +182,7 @@ func (c *Client) moved(from string) {
 	}
 	c.mu.Unlock()
 	for _, a := range accounts {
-		a.personActed("", nil)
+		a.personActed("", "", nil) // what is unsaved stays so: it belongs under the key of the first
 	}
 }
 

@@ -22,9 +22,10 @@ const (
 	saveDensePause = time.Second // the longest pause while the lease lasts
 )
 
-// received is what a renewal has brought: the record with it, and for which resource the access token is.
+// received is what a renewal has brought: the record with it, where that lies, and for which resource the access token is.
 type received struct {
 	record   *record.Record
+	key      string
 	resource string
 	unusable error // why the access token was discarded; nil: it was not
 }
@@ -269,15 +270,19 @@ func (r *renewal) countRejection() {
 // keepUnsaved leaves won to a saver in the background.
 func (r *renewal) keepUnsaved(ctx context.Context, l *lease, won *received, err error) error {
 	r.mu.Lock()
-	if r.epoch != r.Session.epoch && won.record.Grant != r.left {
+	if r.epoch != r.Session.epoch && won.record.Grant != r.left && won.key == r.storeKey() {
 		out := r.left == ""
 		r.mu.Unlock()
+		l.living()
 		if out {
 			r.client.revokeDropped(ctx, won.record)
 		}
 		return errAgain // a person has ended this grant in this process
 	}
-	r.unsaved = won
+	if r.unsaved == nil {
+		r.unsaved = make(map[string]*received)
+	}
+	r.unsaved[won.key] = won
 	task := r.client.tasks.follow(fmt.Sprintf("unsaved tokens of session %q", r.key))
 	d, current := r.flight.demand, r.current.Load()
 	serves := current != nil && !current.unusable.hasCome(r.client.machine.Now()) && !(d.rejected && !d.isMet(current))
@@ -321,7 +326,7 @@ func (a *account) saveLater(ctx context.Context, l *lease, won *received) {
 	ctx, cancel := a.client.tasks.detach(ctx)
 	defer cancel()
 	pause := saveFirstPause
-	for attempt := 2; a.unsavedTokens() == won; attempt++ {
+	for attempt := 2; a.isUnsaved(won); attempt++ {
 		if err := a.pauseSaving(ctx, a.client.jitter(pause)); err != nil {
 			return
 		}
@@ -340,9 +345,12 @@ func (a *account) saveLater(ctx context.Context, l *lease, won *received) {
 	}
 }
 
-// saveNow saves won over whatever the store holds.
+// saveNow saves won over whatever the store holds where it belongs, whoever guards the resource by now.
 func (a *account) saveNow(ctx context.Context, won *received) (landed bool, err error) {
-	st, err := a.load(ctx)
+	st, err := a.read(ctx, won.key)
+	if err == nil {
+		err = a.checkClient(st)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -372,7 +380,13 @@ func (a *account) pauseSaving(ctx context.Context, d time.Duration) error {
 func (a *account) unsavedTokens() *received {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.unsaved
+	return a.unsavedLocked()
+}
+
+func (a *account) isUnsaved(won *received) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.unsaved[won.key] == won
 }
 
 // settle ends the care for unsaved tokens: they are in the store, or outdone.
@@ -381,10 +395,10 @@ func (a *account) settle(won *received, landed bool) {
 	p := a.client.publish(won.record, won.resource)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.unsaved != won {
+	if a.unsaved[won.key] != won {
 		return
 	}
-	a.unsaved = nil
+	delete(a.unsaved, won.key)
 	current := s.current.Load()
 	switch {
 	case landed && p != nil && p.replaces(current):

@@ -39,14 +39,14 @@ type account struct {
 	key    string
 
 	mu      sync.Mutex
-	views   map[string]*Session // by resource, without own; guarded by mu
-	last    *flight             // the newest flight of any of the Sessions that has not landed; guarded by mu
-	unsaved *received           // tokens that are not yet in the store; guarded by mu
-	trouble *trouble            // how renewals have failed lately, for whichever resource; nil after a good one; guarded by mu
-	first   time.Duration       // when the account was first used, on the monotonic clock; guarded by mu
-	epoch   uint64              // grows when a person acts (login, logout, adopt); guarded by mu
-	left    string              // the grant that the last such act has left, "" after a logout; guarded by mu
-	steps   *steps              // step-ups under way and lately; nil: there were none; guarded by mu
+	views   map[string]*Session  // by resource, without own; guarded by mu
+	last    *flight              // the newest flight of any of the Sessions that has not landed; guarded by mu
+	unsaved map[string]*received // tokens that are not yet in the store, by its key; guarded by mu
+	trouble *trouble             // how renewals have failed lately, for whichever resource; nil after a good one; guarded by mu
+	first   time.Duration        // when the account was first used, on the monotonic clock; guarded by mu
+	epoch   uint64               // grows when a person acts (login, logout, adopt); guarded by mu
+	left    string               // the grant that the last such act has left, "" after a logout; guarded by mu
+	steps   *steps               // step-ups under way and lately; nil: there were none; guarded by mu
 
 	own Session // for no resource in particular, or for that of the Config
 }
@@ -200,6 +200,9 @@ func (t tokenSource) Token() (*oauth2.Token, error) {
 func (a *account) storeKey() string {
 	return tokenstore.Key(a.client.issuer(), a.client.id, a.key)
 }
+
+// unsavedLocked are the tokens that are not yet in the store where the account's grant lies now.
+func (a *account) unsavedLocked() *received { return a.unsaved[a.storeKey()] }
 
 // Format implements fmt.Formatter: a Session shows its tokens under no verb.
 func (s *Session) Format(f fmt.State, _ rune) {

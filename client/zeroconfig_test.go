@@ -24,6 +24,7 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/clienttest"
+	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
@@ -401,6 +402,83 @@ func TestAnotherServerGuardsTheResource(t *testing.T) {
 		require.NoError(t, err, "the grant of the first is as good as before")
 		require.Len(t, u.server.Renewals(), 1)
 		require.Empty(t, other.Renewals())
+	})
+}
+
+// stubborn is a store that takes nothing newer than these generations, by key.
+type stubborn struct {
+	*tokenstore.Memory
+	t    *testing.T
+	most map[string]uint64
+}
+
+func (r *stubborn) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
+	if most, ok := r.most[key]; ok && isSave(r.t, value, most) {
+		return "", errDisk
+	}
+	return r.Memory.Swap(ctx, key, old, value)
+}
+
+// refuse has no save succeed under key from now on.
+func (r *stubborn) refuse(key string) {
+	stored := r.read(key)
+	r.most[key] = stored.Generation
+}
+
+func (r *stubborn) read(key string) *record.Record {
+	data, _, err := r.Load(r.t.Context(), key)
+	require.NoError(r.t, err)
+	stored, err := record.Decode(data)
+	require.NoError(r.t, err)
+	return stored
+}
+
+// TestUnsavedTokensOutlastAChangeOfTheServer: they belong to the grant at the first one, and are saved where that lies, beside
+// those of the second one. Shows I3.
+func TestUnsavedTokensOutlastAChangeOfTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		store := &stubborn{tokenstore.NewMemory(), t, map[string]uint64{}}
+		other, guards := u.another(), u.server.Issuer
+		u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "no-store")
+			document(map[string]any{"resource": "https://tools.test", "authorization_servers": []string{guards}})(w, r)
+		}})
+		config := u.config()
+		config.Resource, config.Store = "https://tools.test", store
+		s := u.client(config).Session("alice")
+		first, second := tokenstore.Key(u.server.Issuer, "https://tools.test", "alice"), tokenstore.Key(other.Issuer, "https://tools.test", "alice")
+
+		login := func(server *clienttest.Server) {
+			begun, err := s.Start(t.Context(), client.AuthCode{})
+			require.NoError(t, err)
+			back, err := server.Browse(t.Context(), begun.URL)
+			require.NoError(t, err)
+			require.NoError(t, s.Finish(t.Context(), begun, back.Query()))
+		}
+		login(u.server)
+		store.refuse(first)
+		_, err := s.Renew(t.Context(), nil)
+		require.NoError(t, err)
+
+		guards = other.Issuer
+		time.Sleep(10 * time.Minute)
+		login(other)
+		store.refuse(second)
+		_, err = s.Renew(t.Context(), nil)
+		require.NoError(t, err)
+
+		was := []uint64{store.read(first).Generation, store.read(second).Generation}
+		clear(store.most)
+		time.Sleep(2 * time.Minute)
+		require.Greater(t, store.read(first).Generation, was[0])
+		require.Greater(t, store.read(second).Generation, was[1])
+		guards = u.server.Issuer
+		time.Sleep(10 * time.Minute)
+		_, err = s.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		require.Len(t, u.server.Renewals(), 2)
+		require.Empty(t, u.server.Reuses())
 	})
 }
 
