@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -620,6 +621,14 @@ var acts = []act{
 		return errors.Join(err, x.get(ctx), x.session.Logout(ctx))
 	}},
 	{name: "private_key_jwt", set: withKey, do: renewAndLogout},
+	{name: "ClientAssertion", set: func(x *trial) {
+		x.config.ClientSecret, x.config.AuthMethod, x.config.ClientAssertion = "", "private_key_jwt", func(context.Context) (string, error) {
+			assertion := "SENTINEL: \"of+the%PLATFORM=" + rand.Text()
+			x.vault.note("assertion", assertion)
+			return assertion, nil
+		}
+		x.tap.base = &translator{next: x.tap.base}
+	}, do: renewAndLogout},
 	{name: "client_secret_jwt", set: func(x *trial) {
 		x.config.AuthMethod = "client_secret_jwt"
 		x.tap.base = &translator{next: x.tap.base}
