@@ -213,6 +213,22 @@ func (c *Client) Keys(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
+// Wait waits until no renewal is under way, in the background or for a request, and every received token is saved. Call it at the
+// end of each invocation where a platform freezes the process in between (AWS Lambda, Cloud Run): the answer to a renewal that is
+// frozen may be lost, and the grant with it. The Client can be used as before. Wait returns at once if there is nothing to wait
+// for. Logins, logouts and OnEvent are waited for, too; a person whom Config.StepUp asks is not, nor what begins
+// during Wait without following from the rest.
+//
+// When ctx ends first, the error wraps the context's and says what is still under way; that goes on. Give ctx what is left of the
+// invocation's time. Wait is safe for concurrent use. OnEvent must not call it.
+func (c *Client) Wait(ctx context.Context) error {
+	left := c.tasks.wait(ctx)
+	if len(left) == 0 {
+		return nil
+	}
+	return c.fail("wait", "", fmt.Errorf("%w; still under way: %s", ended(ctx), strings.Join(left, ", ")))
+}
+
 // Close ends the Client: no renewal starts any more, and every session returns ErrClosed. It waits
 // for renewals under way and for received tokens that are not saved yet. When ctx ends first, it
 // gives them up and its error says what was left behind. Give it a context that has not ended: one that a signal has cancelled

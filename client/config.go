@@ -144,8 +144,8 @@ type Config struct {
 	StepUp func(ctx context.Context, s *Session, need StepUp) error
 
 	// OnEvent is told what happens to grants, one event after the other, from a goroutine of its own that
-	// lives while there is something to tell. It may take its time and use Sessions. It must not call Close, which
-	// waits for it; nothing else does. A panic of it is dropped. Nil: nobody is told. LogEvents makes one of a
+	// lives while there is something to tell. It may take its time and use Sessions. It must not call Close or Wait, which
+	// wait for it; nothing else does. A panic of it is dropped. Nil: nobody is told. LogEvents makes one of a
 	// slog.Logger.
 	OnEvent func(Event)
 }

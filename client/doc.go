@@ -35,7 +35,8 @@
 // adopted. Otherwise it writes a lease into the record, which keeps other processes away and proves
 // that the store can be written, spends the refresh token, saves what comes back, and only then lets
 // requests use it. If the save fails, the tokens are kept in memory and saved again until it works.
-// Close the Client at the end of the program: it waits for both. [Config.OnEvent] is told of all this.
+// Close the Client at the end of the program: it waits for both. So does [Client.Wait], at the end of each invocation on a platform
+// that freezes the process in between. [Config.OnEvent] is told of all this.
 //
 // One refresh token can bring access tokens for several resources (RFC 8707), and ones with fewer scopes: [Session.Resource]
 // and [Session.Scoped] give a session for each. They have access tokens of their own and spend the refresh token one after

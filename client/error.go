@@ -31,7 +31,7 @@ var (
 // ErrClosed, ErrOtherSubject, context.Canceled or a store's errors to branch.
 type Error struct {
 	// Op is what was being done: "adopt", "claims", "close", "discover", "end session", "introspect", "list", "login",
-	// "logout", "prove", "renew", "save", "status", "step up", "userinfo".
+	// "logout", "prove", "renew", "save", "status", "step up", "userinfo", "wait".
 	Op string
 	// Issuer is the issuer, or the token endpoint where no issuer is known.
 	Issuer string

@@ -81,6 +81,21 @@ func ExampleSession_Login() {
 	_ = login
 }
 
+// A function that its platform freezes between invocations leaves nothing under way.
+func ExampleClient_Wait() {
+	c, err := client.New(client.Config{Issuer: "https://accounts.example.com", ClientID: "my-function"})
+	if err != nil {
+		panic(err)
+	}
+	handle := func(ctx context.Context) (err error) {
+		defer func() { err = errors.Join(err, c.Wait(ctx)) }()
+		// … requests with HTTP clients of c's Sessions
+		return nil
+	}
+	fmt.Println(handle(context.Background()))
+	// Output: <nil>
+}
+
 func ExampleSession_Wrap() {
 	c, err := client.New(client.Config{Issuer: "https://accounts.example.com", ClientID: "my-program"})
 	if err != nil {

@@ -358,19 +358,19 @@ func (a *account) saveNow(ctx context.Context, won *received) (landed bool, err 
 	return landed, err
 }
 
-// pauseSaving waits for d; while the Client is being closed, for no more than a moment.
+// pauseSaving waits for d; while Close or Wait wait for the tokens, for no more than a moment.
 func (a *account) pauseSaving(ctx context.Context, d time.Duration) error {
-	closing := a.client.tasks.closing
+	hurry := a.client.tasks.hurry()
 	select {
-	case <-closing:
-		d, closing = min(d, saveFirstPause), nil
+	case <-hurry:
+		d, hurry = min(d, saveFirstPause), nil
 	default:
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-closing:
+	case <-hurry:
 	case <-ctx.Done():
 		return ended(ctx)
 	}

@@ -159,7 +159,7 @@ func (s *Session) joinStep(ctx context.Context, wanted StepUp, t *oauth2.Token) 
 		last.futile = true
 		s.steps.tried[f.need] = last
 	}
-	task := s.client.tasks.begin(fmt.Sprintf("a step-up of session %q", s.key))
+	task := s.client.tasks.beginAside(fmt.Sprintf("a step-up of session %q", s.key))
 	if task == nil {
 		return nil // the Client is closed
 	}
