@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -495,6 +496,16 @@ func TestIDTokensThatAreGood(t *testing.T) {
 				return must(ed.Sign(jws.Header{Algorithm: "Ed25519"}, claims))
 			}
 		}},
+		{name: "ES384", make: func(p *provider) {
+			private := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
+			p.metadata["id_token_signing_alg_values_supported"] = []string{"ES384"}
+			p.public = append(p.public, publicKey(p.t, private, "384"))
+			p.idToken = func(claims map[string]any) string {
+				sum := sha512.Sum384([]byte("AT1"))
+				claims["at_hash"] = base64.RawURLEncoding.EncodeToString(sum[:24])
+				return must(must(jws.NewKey(private, "384")).Sign(jws.Header{Algorithm: "ES384"}, claims))
+			}
+		}},
 		{name: "OIDCD-3-3 no RS256 offered", make: func(p *provider) {
 			p.metadata["id_token_signing_alg_values_supported"] = []string{"ES256"}
 		}},
@@ -518,7 +529,6 @@ func TestIDTokensThatAreGood(t *testing.T) {
 	}
 }
 
-// An id token's times are the server's: here its clock is an hour ahead, as its answers say.
 // TestNamesOfClaimsCountAsTheyAreWritten: encoding/json would take another case for the claim itself, in the program's own
 // types too.
 func TestNamesOfClaimsCountAsTheyAreWritten(t *testing.T) {
@@ -545,6 +555,7 @@ func TestNamesOfClaimsCountAsTheyAreWritten(t *testing.T) {
 	})
 }
 
+// An id token's times are the server's: here its clock is an hour ahead, as its answers say.
 func TestIDTokenByTheServersClock(t *testing.T) {
 	openID(t, func(t *testing.T, p *provider, alice *client.Session) {
 		p.idToken = p.with(map[string]any{"iat": time.Now().Add(time.Hour).Unix(), "exp": time.Now().Add(time.Hour + time.Minute).Unix()})

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,6 +138,58 @@ func TestEd25519HasTwoNames(t *testing.T) {
 		_, err = keySet(t, jose.JSONWebKey{Key: private.Public()}).Verify(signed, jws.Algorithms)
 		require.Error(t, err)
 	})
+}
+
+// A header that names a key is believed in that: neither is it another key's signature, nor is work done for it.
+func TestAKeyIsFoundByItsID(t *testing.T) {
+	private := newEC(t, elliptic.P256())
+	for _, tt := range []struct {
+		name, signs, known string
+		good               bool
+	}{
+		{"the same", "key 1", "key 1", true},
+		{"another", "key 2", "key 1", false},
+		{"in another case", "KEY 1", "key 1", false},
+		{"none in the header", "", "key 1", true},
+		{"none in the set", "key 1", "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			key, err := jws.NewKey(private, tt.signs)
+			require.NoError(t, err)
+			signed, err := key.Sign(jws.Header{Algorithm: "ES256"}, struct{}{})
+			require.NoError(t, err)
+			_, err = keySet(t, jose.JSONWebKey{Key: private.Public(), KeyID: tt.known}).Verify(signed, jws.Algorithms)
+			if tt.good {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, jws.ErrUnknownKey)
+		})
+	}
+}
+
+// Each key that a signature is tried with is work that somebody else has this program do.
+func TestFewKeysAreTried(t *testing.T) {
+	private := newEC(t, elliptic.P256())
+	key, err := jws.NewKey(private, "")
+	require.NoError(t, err)
+	signed, err := key.Sign(jws.Header{Algorithm: "ES256"}, struct{}{})
+	require.NoError(t, err)
+	all := make([]jose.JSONWebKey, 16)
+	for i := range all {
+		all[i].Key = newEC(t, elliptic.P256()).Public()
+	}
+	for others, want := range map[int]error{15: nil, 16: jws.ErrUnknownKey} {
+		set := keySet(t, append(slices.Clone(all[:others]), jose.JSONWebKey{Key: private.Public()})...)
+		_, err := set.Verify(signed, jws.Algorithms)
+		require.ErrorIs(t, err, want, "behind %d others", others)
+	}
+
+	for i := range all {
+		all[i].Key = newEd(t).Public()
+	}
+	_, err = keySet(t, append(all, jose.JSONWebKey{Key: private.Public()})...).Verify(signed, jws.Algorithms)
+	require.NoError(t, err, "keys for other algorithms cost nothing")
 }
 
 func keySet(t *testing.T, keys ...jose.JSONWebKey) jws.KeySet {
