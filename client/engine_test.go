@@ -762,6 +762,25 @@ func TestLogoutDeletesThoughTheServerHangs(t *testing.T) {
 	})
 }
 
+// TestLogoutDeletesThoughTheServerHangsAndAnotherProcessRenews: what the other one saves is deleted as well, in time.
+func TestLogoutDeletesThoughTheServerHangsAndAnotherProcessRenews(t *testing.T) {
+	simulate(t, func(t *testing.T, w *fleet) {
+		p, other := w.process("p1"), w.process("p2")
+		w.as.Fail("/revoke", slices.Repeat([]clienttest.Fault{{Wait: time.Hour}}, 10)...)
+		ended := make(chan error, 1)
+		begun := time.Now()
+		go func() { ended <- p.alice().Logout(t.Context()) }()
+		for range 4 {
+			time.Sleep(6 * time.Second)
+			_, _ = other.alice().Renew(t.Context(), nil)
+		}
+		require.ErrorIs(t, <-ended, client.ErrNotRevoked)
+		require.LessOrEqual(t, time.Since(begun), 30*time.Second)
+		_, err := other.alice().Renew(t.Context(), nil)
+		require.ErrorIs(t, err, client.ErrLoginRequired)
+	})
+}
+
 // TestRenewalThatGoesOnFromALoginKeepsItsTokens_I3: the login's write has landed, and before the login
 // returns the session has begun to renew the new grant, or has done so, and cannot save.
 func TestRenewalThatGoesOnFromALoginKeepsItsTokens_I3(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 
 // Logout revokes the session's grant at the server (RFC 7009), the refresh token first and then the access tokens of all
 // resources, and deletes it from the store. It
-// deletes even if revoking fails, and then says so: the error wraps ErrNotRevoked and the reason (errors.ErrUnsupported
+// deletes even if revoking fails, or is not done after ten seconds, and then says so: the error wraps ErrNotRevoked and the reason (errors.ErrUnsupported
 // where the server has no revocation endpoint) and the session is logged out all the same. After any other error it is
 // still logged in, or that is not known: keep the account's key and try again. A grant
 // that somebody logs in meanwhile is left alone. Without a grant there is nothing to do.
@@ -28,13 +28,15 @@ func (s *Session) Logout(ctx context.Context) error {
 }
 
 // logout revokes within the caller's time, and deletes even after that: a server that does not answer
-// must not keep the grant in the store.
+// must not keep the grant in the store, whoever renews it meanwhile.
 func (s *Session) logout(ctx context.Context) error {
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*revokeTimeout)
-	defer cancel()
 	var grant, revoked, left string
 	var revoking error
 	st, err := s.load(ctx)
+	within, cancel := context.WithTimeout(ctx, revokeTimeout) // for all revocations
+	defer cancel()
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*revokeTimeout)
+	defer cancel()
 	for {
 		if err != nil {
 			return fmt.Errorf("nothing was deleted: %w", errors.Join(err, revoking))
@@ -49,7 +51,7 @@ func (s *Session) logout(ctx context.Context) error {
 		grant = st.record.Grant
 		newest := s.newest(st.record)
 		if newest.RefreshToken != revoked || revoked == "" {
-			revoking, revoked = s.client.revokeSoon(ctx, newest), newest.RefreshToken
+			revoking, revoked = s.client.revoke(within, newest), newest.RefreshToken
 		}
 		_, err = s.swap(late, st, nil)
 		if err == nil {

@@ -148,14 +148,9 @@ func (a *account) save(ctx context.Context, got *received, st state) (_ state, l
 // revokeDropped takes back tokens that were received after a person had logged out. Nobody waits
 // for a server that cannot be reached: they then live until they expire.
 func (c *Client) revokeDropped(ctx context.Context, r *record.Record) {
-	_ = c.revokeSoon(context.WithoutCancel(ctx), r)
-}
-
-// revokeSoon is revoke with a time-out of its own.
-func (c *Client) revokeSoon(ctx context.Context, r *record.Record) error {
-	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	return c.revoke(ctx, r)
+	_ = c.revoke(ctx, r)
 }
 
 // revoke takes the grant of r back (RFC 7009): its refresh token, and then the access tokens, which not every server
