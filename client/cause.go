@@ -58,7 +58,7 @@ func (l *loginRequired) Unwrap() []error {
 func (c *Client) cause(r *record.Record) string {
 	end := r.RefreshExpiry()
 	switch {
-	case !end.IsZero() && !c.serverTime(c.machine.Now().Wall).Before(end):
+	case !end.IsZero() && !c.serverNow().Before(end):
 		return causeExpired
 	case !r.Unanswered.IsZero():
 		return causeLost

@@ -53,7 +53,7 @@ type Client struct {
 	lastExtra atomic.Pointer[sharedExtra] // that the newest tokens had
 	tasks     tasks
 	events    events
-	deaf      func() // has the store tell its notices to this Client no more
+	unnotify  func() // has the store tell this Client nothing more
 
 	mu       sync.Mutex
 	accounts map[string]weak.Pointer[account] // guarded by mu
@@ -114,9 +114,9 @@ func New(config Config) (*Client, error) {
 	c.config.DPoP = nil
 	c.metadata.flight, c.metadata.openID.flight, c.keys.flight = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	c.tasks.start()
-	c.deaf = func() {}
+	c.unnotify = func() {}
 	if store, ok := c.store.(tokenstore.Notifier); ok && c.config.OnEvent != nil {
-		c.deaf = store.Notify(c.noticed)
+		c.unnotify = store.Notify(c.noticed)
 	}
 	return c, nil
 }
@@ -235,7 +235,7 @@ func (c *Client) Wait(ctx context.Context) error {
 // gives everything up at once, a rotated refresh token that is still under way too.
 func (c *Client) Close(ctx context.Context) error {
 	left := c.tasks.close(ctx)
-	c.deaf()
+	c.unnotify()
 	c.mu.Lock()
 	for _, pointer := range c.accounts {
 		if a := pointer.Value(); a != nil {
@@ -301,13 +301,16 @@ func (c *Client) serverTime(local time.Time) time.Time {
 	return local.Add(time.Duration(c.skew.Load())).UTC().Truncate(time.Millisecond)
 }
 
+// serverNow is the server's clock, as far as its answers have told.
+func (c *Client) serverNow() time.Time { return c.serverTime(c.machine.Now().Wall) }
+
 // localTime undoes serverTime.
 func (c *Client) localTime(server time.Time) time.Time {
 	return server.Add(-time.Duration(c.skew.Load()))
 }
 
 // ahead is how far the server's clock is ahead of this process's.
-func (c *Client) ahead() time.Duration { return time.Until(c.serverTime(c.machine.Now().Wall)) }
+func (c *Client) ahead() time.Duration { return time.Until(c.serverNow()) }
 
 // noticeDate learns from an answer's Date header how far the local clock is off. A little is the
 // network's; it changes nothing.

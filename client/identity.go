@@ -97,7 +97,7 @@ func isForgotten(who *record.Client, f *authserver.Failure) bool {
 // hasExpired reports whether who's secret is no good any more (RFC 7591 §3.2.1). Some servers tell the end of a secret to clients
 // that have none to show.
 func (c *Client) hasExpired(who *record.Client) bool {
-	return who != nil && who.Method != string(authserver.MethodNone) && !who.Expiry.IsZero() && !c.serverTime(c.machine.Now().Wall).Before(who.Expiry)
+	return who != nil && who.Method != string(authserver.MethodNone) && !who.Expiry.IsZero() && !c.serverNow().Before(who.Expiry)
 }
 
 // clientID is the id of the client that a grant was given to.

@@ -385,9 +385,6 @@ func (s *signatures) verified(ctx context.Context) (payload []byte, err error) {
 	return payload, err
 }
 
-// serverNow is the server's clock, as far as its answers have told.
-func (c *Client) serverNow() time.Time { return c.serverTime(c.machine.Now().Wall) }
-
 // when reads a NumericDate (RFC 7519 §2).
 func when(seconds float64) time.Time { return time.UnixMilli(int64(seconds * 1000)) }
 

@@ -85,7 +85,7 @@ func (g JWTBearer) form(_ context.Context, a asking) (url.Values, error) {
 func (g JWTBearer) claims(a asking) (map[string]any, error) {
 	issuer, subject := g.names(&a.client.config)
 	audience := cmp.Or(g.Audience, a.metadata.Issuer, a.client.config.Issuer, a.metadata.TokenEndpoint)
-	now := a.client.serverTime(a.client.machine.Now().Wall)
+	now := a.client.serverNow()
 	own, err := json.Marshal(authserver.NewClaims(issuer, subject, audience, now, cmp.Or(g.Lifetime, jwtBearerLife)))
 	if err != nil {
 		return nil, err

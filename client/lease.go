@@ -99,7 +99,7 @@ func (s *Session) takeLease(ctx context.Context, st state) (*lease, error) {
 	l := &lease{session: s, attempt: machine.ID(s.client.machine), living: func() {}}
 	entry := record.Lease{
 		Owner: s.client.owner, Attempt: l.attempt, Length: leaseLength,
-		Since: s.client.serverTime(s.client.machine.Now().Wall),
+		Since: s.client.serverNow(),
 	}
 	if store, ok := s.client.store.(tokenstore.Liveness); ok {
 		// Only a hint for those who wait: without it they wait for the whole length.

@@ -102,7 +102,7 @@ func (c *Client) adopted(t *oauth2.Token) *record.Record {
 		Adopted: hex.EncodeToString(sum[:]),
 	}
 	if t.AccessToken != "" {
-		access := &record.Access{Token: t.AccessToken, Type: t.Type(), Issued: c.serverTime(c.machine.Now().Wall)}
+		access := &record.Access{Token: t.AccessToken, Type: t.Type(), Issued: c.serverNow()}
 		if !t.Expiry.IsZero() {
 			access.Expiry = c.serverTime(t.Expiry)
 		}

@@ -267,50 +267,50 @@ func (r *renewal) spend(ctx context.Context, l *lease, server *authserver.Client
 			return won, nil
 		}
 		if l.isLost() { // not by err: a transport may put an error of its own over that of check
-			return nil, r.release(ctx, l, errAgain, nil)
+			return nil, r.release(ctx, l, errAgain)
 		}
 		f, ok := err.(*authserver.Failure)
 		if !ok { // an error about what goes into the request may wrap another server's
-			return nil, r.release(ctx, l, err, nil)
+			return nil, r.release(ctx, l, err)
 		}
 		r.client.noticeDate(f.Date)
 		switch f.Outcome {
 		case authserver.NotProcessed, authserver.Unrelated:
 			wait := max(r.client.jitter(pause), f.RetryAfter)
 			if wait >= min(l.left(), until-r.client.machine.Now().Mono) || sleep(ctx, wait) != nil {
-				return nil, r.release(ctx, l, err, nil)
+				return nil, r.release(ctx, l, err)
 			}
 			pause *= 2
 		case authserver.MaybeProcessed:
 			// Servers with a leeway answer the replay with the successor.
 			r.lose(l, f)
 			if replayed {
-				return nil, r.release(ctx, l, err, nil)
+				return nil, r.release(ctx, l, err)
 			}
 			replayed = true
 		case authserver.Unanswered:
 			r.lose(l, f)
-			return nil, r.release(ctx, l, err, nil)
+			return nil, r.release(ctx, l, err)
 		case authserver.Misconfigured:
 			if isForgotten(old.Client, f) {
 				return nil, r.refused(ctx, l, old, f) // and with the client all that it was given
 			}
 			r.client.metadata.expire()
-			return nil, r.release(ctx, l, err, nil)
+			return nil, r.release(ctx, l, err)
 		case authserver.InvalidGrant, authserver.Doubtful:
 			return nil, r.refused(ctx, l, old, f)
 		default:
-			return nil, r.release(ctx, l, err, nil)
+			return nil, r.release(ctx, l, err)
 		}
 		if err := l.stillFor(ctx, old); err != nil {
-			return nil, r.release(ctx, l, err, nil)
+			return nil, r.release(ctx, l, err)
 		}
 		// The next request is a new one: it begins with enough of the lease to last until the first beat.
 		if l.extend(ctx); l.isLost() {
-			return nil, r.release(ctx, l, errAgain, nil)
+			return nil, r.release(ctx, l, errAgain)
 		}
 		if l.left() <= leaseBeat {
-			return nil, r.release(ctx, l, err, nil)
+			return nil, r.release(ctx, l, err)
 		}
 	}
 }
@@ -328,14 +328,14 @@ func (r *renewal) lose(l *lease, f *authserver.Failure) {
 // holds them and the lease: otherwise somebody else has replaced them, or is replacing them.
 func (r *renewal) refused(ctx context.Context, l *lease, old *record.Record, f *authserver.Failure) error {
 	if r.client.config.Grant != nil {
-		return r.release(ctx, l, f, nil) // nothing was spent; the configured grant itself is refused
+		return r.release(ctx, l, f) // nothing was spent; the configured grant itself is refused
 	}
 	if err := l.stillFor(ctx, old); err != nil {
-		return r.release(ctx, l, err, nil)
+		return r.release(ctx, l, err)
 	}
 	mark := &record.Mark{
 		Verdict: record.Dead, Code: f.Code, Description: f.Description, Cause: r.client.cause(l.known().record),
-		At: r.client.serverTime(r.client.machine.Now().Wall),
+		At: r.client.serverNow(),
 	}
 	if isForgotten(old.Client, f) {
 		mark.Verdict, mark.Cause = record.Presumed, causeClient // a server that is in trouble may say so, too
@@ -347,11 +347,16 @@ func (r *renewal) refused(ctx context.Context, l *lease, old *record.Record, f *
 			mark.Verdict, err = record.Doubted, f
 		}
 	}
-	return r.release(ctx, l, err, mark)
+	return r.releaseMarked(ctx, l, err, mark)
 }
 
 // release ends a renewal that has brought nothing: it gives the lease back and remembers err.
-func (r *renewal) release(ctx context.Context, l *lease, err error, mark *record.Mark) error {
+func (r *renewal) release(ctx context.Context, l *lease, err error) error {
+	return r.releaseMarked(ctx, l, err, nil)
+}
+
+// releaseMarked is release with the server's word about the tokens, for the record.
+func (r *renewal) releaseMarked(ctx context.Context, l *lease, err error, mark *record.Mark) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
 	st := l.known()

@@ -164,7 +164,7 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 		return fmt.Errorf("%w: %w", metadata.Lacks("revocation_endpoint"), errors.ErrUnsupported)
 	}
 	server = c.at(server, metadata, metadata.RevocationAuthMethods, metadata.RevocationAuthAlgorithms)
-	if r, err = c.profile.revoked(r, c.serverTime(c.machine.Now().Wall)); err != nil {
+	if r, err = c.profile.revoked(r, c.serverNow()); err != nil {
 		return err
 	}
 	var refusal error
@@ -175,7 +175,7 @@ func (c *Client) revoke(ctx context.Context, r *record.Record) error {
 		}
 	}
 	errs := []error{refusal}
-	now := c.serverTime(c.machine.Now().Wall)
+	now := c.serverNow()
 	for _, a := range r.Access {
 		if a.Token == "" || !a.Expiry.IsZero() && a.Expiry.Before(now) {
 			continue // discarded, or over

@@ -63,7 +63,7 @@ func (s *Session) marked(rec *record.Record) error {
 		return nil
 	}
 	refusal := &authserver.Failure{Outcome: authserver.InvalidGrant, Code: m.Code, Description: m.Description}
-	age := s.client.serverTime(s.client.machine.Now().Wall).Sub(m.At).Abs()
+	age := s.client.serverNow().Sub(m.At).Abs()
 	switch {
 	case m.Verdict == record.Dead, m.Verdict == record.Presumed && age < presumedFor:
 		return &loginRequired{cmp.Or(m.Cause, causeRevoked), refusal}
