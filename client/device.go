@@ -101,7 +101,9 @@ func (d Device) login(ctx context.Context, s *Session) (_ *loggedIn, err error) 
 		asked.Add("resource", indicated)
 	}
 	scopeParam(asked, scopes)
-	code, err := s.authorizeDevice(ctx, server, metadata.DeviceAuthorizationEndpoint, asked)
+	within, cancel := context.WithTimeout(ctx, spendLimit)
+	code, err := server.AuthorizeDevice(within, metadata.DeviceAuthorizationEndpoint, asked)
+	cancel()
 	if err != nil {
 		return nil, err
 	}
@@ -122,13 +124,6 @@ func (d Device) login(ctx context.Context, s *Session) (_ *loggedIn, err error) 
 	return got, nil
 }
 
-// authorizeDevice makes the device authorization request (RFC 8628 §3.1).
-func (s *Session) authorizeDevice(ctx context.Context, server *authserver.Client, endpoint string, form url.Values) (*authserver.Device, error) {
-	ctx, cancel := context.WithTimeout(ctx, spendLimit)
-	defer cancel()
-	return server.AuthorizeDevice(ctx, endpoint, form)
-}
-
 // poll asks the token endpoint until it has an answer or the code's time is over (RFC 8628 §3.4, §3.5).
 func (s *Session) poll(ctx context.Context, server *authserver.Client, endpoint string, form url.Values, interval time.Duration, end moment) (*loggedIn, error) {
 	for pause := interval; ; {
@@ -142,7 +137,9 @@ func (s *Session) poll(ctx context.Context, server *authserver.Client, endpoint 
 				Err: errors.New("nobody has confirmed the code in time; begin the login anew"),
 			}
 		}
-		answer, err := redeemDevice(ctx, server, endpoint, form)
+		within, cancel := context.WithTimeout(ctx, spendLimit)
+		answer, err := server.Token(within, endpoint, form, nil)
+		cancel()
 		if err == nil {
 			return &loggedIn{answer: answer, sent: now.Wall}, nil
 		}
@@ -163,13 +160,6 @@ func (s *Session) poll(ctx context.Context, server *authserver.Client, endpoint 
 		}
 		pause = max(pause, f.RetryAfter)
 	}
-}
-
-// redeemDevice makes one token request, with a time-out of its own.
-func redeemDevice(ctx context.Context, server *authserver.Client, endpoint string, form url.Values) (*authserver.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, spendLimit)
-	defer cancel()
-	return server.Token(ctx, endpoint, form, nil)
 }
 
 // isTransient reports whether a failure says nothing about the device code: no answer, one from a proxy,

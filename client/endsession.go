@@ -40,7 +40,7 @@ func (s *Session) endSessionURL(ctx context.Context, params url.Values) (string,
 	if err != nil {
 		return "", err
 	}
-	if m, err = s.client.withOpenID(ctx, m, endSessionEndpoint); err != nil {
+	if m, err = s.client.withOpenID(ctx, m, m.EndSessionEndpoint); err != nil {
 		return "", err
 	}
 	if m.EndSessionEndpoint == "" {

@@ -9,16 +9,11 @@ import (
 	"github.com/evergrant/evergrant/internal/authserver"
 )
 
-// Members of the metadata that an OpenID provider has.
-func keysURI(o *authserver.OpenID) string            { return o.KeysURI }
-func userInfoEndpoint(o *authserver.OpenID) string   { return o.UserInfoEndpoint }
-func endSessionEndpoint(o *authserver.OpenID) string { return o.EndSessionEndpoint }
-
 // withOpenID is m with what the same issuer says of itself as an OpenID provider. Some say at RFC 8414's address what
-// concerns OAuth and nothing else; the other document is fetched only when m lacks a member that is needed. What m says
+// concerns OAuth and nothing else; the other document is fetched only when member, which is needed of m, is empty. What m says
 // goes before it. A member that neither has stays empty.
-func (c *Client) withOpenID(ctx context.Context, m *authserver.Metadata, member func(*authserver.OpenID) string) (*authserver.Metadata, error) {
-	if member(&m.OpenID) != "" || m.Issuer == "" || m.OfOpenID {
+func (c *Client) withOpenID(ctx context.Context, m *authserver.Metadata, member string) (*authserver.Metadata, error) {
+	if member != "" || m.Issuer == "" || m.OfOpenID {
 		return m, nil
 	}
 	other, err := c.metadata.getOpenID(ctx, c, m.Issuer)
@@ -31,7 +26,7 @@ func (c *Client) withOpenID(ctx context.Context, m *authserver.Metadata, member 
 // withKeys is m with the address of the keys that its id tokens are checked with. The error is a *keysError, unless the server names an
 // address that cannot be used: a server without any is believed for its TLS, one that signs by keys out of reach is not.
 func (c *Client) withKeys(ctx context.Context, m *authserver.Metadata) (*authserver.Metadata, error) {
-	whole, err := c.withOpenID(ctx, m, keysURI)
+	whole, err := c.withOpenID(ctx, m, m.KeysURI)
 	if err != nil {
 		return nil, &keysError{err}
 	}

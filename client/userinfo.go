@@ -44,7 +44,7 @@ func (s *Session) userInfo(ctx context.Context, into any) error {
 	if err != nil {
 		return err
 	}
-	if m, err = s.client.withOpenID(ctx, m, userInfoEndpoint); err != nil {
+	if m, err = s.client.withOpenID(ctx, m, m.UserInfoEndpoint); err != nil {
 		return err
 	}
 	if m.UserInfoEndpoint == "" {
