@@ -42,7 +42,7 @@ func expires(t *trial) (err error) {
 		if err := t.stays(value, version, until); err != nil {
 			return err
 		}
-		if err := t.refuses(version, until); err != nil {
+		if err := t.refuses(until); err != nil {
 			return err
 		}
 	}
@@ -79,7 +79,7 @@ func (t *trial) stays(value string, version tokenstore.Version, until time.Time)
 }
 
 // refuses makes a SwapUntil at a version that is not current.
-func (t *trial) refuses(version tokenstore.Version, until time.Time) error {
+func (t *trial) refuses(until time.Time) error {
 	_, err := t.store.(tokenstore.Expirer).SwapUntil(t.ctx, t.key("k"), "", []byte("other"), until)
 	if !errors.Is(err, tokenstore.ErrConflict) && (until.IsZero() || time.Now().Before(until)) {
 		return fmt.Errorf("SwapUntil at a version that is not current returned %v instead of ErrConflict", err)

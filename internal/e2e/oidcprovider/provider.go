@@ -202,7 +202,6 @@ type Stats struct {
 		AccessTokens  int `json:"access_tokens"`
 		Registrations int `json:"registrations"` // of clients that have registered themselves
 	} `json:"live"`
-	TokenRequests int `json:"token_requests"`
 }
 
 // Stats is the state of things now.
