@@ -206,7 +206,11 @@ func TestAnotherSubjectMustBeMeant(t *testing.T) {
 			require.NoError(t, err)
 			callback, err := s.Browse(t.Context(), p.URL)
 			require.NoError(t, err)
-			return session.Finish(t.Context(), p, callback.Query())
+			text, err := p.MarshalText()
+			require.NoError(t, err)
+			kept := new(client.Pending)
+			require.NoError(t, kept.UnmarshalText(text))
+			return session.Finish(t.Context(), kept, callback.Query())
 		}
 		require.NoError(t, login("alice", client.AuthCode{}))
 		require.ErrorIs(t, login("bob", client.AuthCode{}), client.ErrOtherSubject)
@@ -218,6 +222,40 @@ func TestAnotherSubjectMustBeMeant(t *testing.T) {
 		status, err = session.Status(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, "bob", status.Subject)
+	})
+}
+
+// TestAnotherSubjectMustBeMeantByFlows: as by a web backend.
+func TestAnotherSubjectMustBeMeantByFlows(t *testing.T) {
+	flows := func(t *testing.T, s *clienttest.Server, config client.Config, flow func(replace bool) client.Flow) {
+		session := s.NewClient(config).Session("mine")
+		login := func(subject string, replace bool) error {
+			s.Change(func() { s.Policy.Subject = subject })
+			return session.Login(t.Context(), flow(replace))
+		}
+		require.NoError(t, login("alice", false))
+		require.ErrorIs(t, login("bob", false), client.ErrOtherSubject)
+		status, err := session.Status(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "alice", status.Subject)
+		require.NoError(t, login("bob", true))
+		status, err = session.Status(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "bob", status.Subject)
+	}
+	t.Run("Browser", func(t *testing.T) {
+		s := clienttest.New(t)
+		flows(t, s, client.Config{Scopes: []string{"openid"}}, func(replace bool) client.Flow {
+			return client.Browser{Open: s.Open, Replace: replace}
+		})
+	})
+	t.Run("Device", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := clienttest.New(t)
+			flows(t, s, client.Config{Scopes: []string{"openid"}}, func(replace bool) client.Flow {
+				return client.Device{Replace: replace, Prompt: func(_ context.Context, v client.Verification) error { return s.Approve(v.UserCode) }}
+			})
+		})
 	})
 }
 

@@ -127,6 +127,20 @@ func TestJWTBearerByTheClientsKey(t *testing.T) {
 	require.InDelta(t, 60, claims["exp"].(float64)-claims["iat"].(float64), 0)
 }
 
+// Whoever finds a JWT can use it until it ends.
+func TestAJWTThatLivesLongIsRefused(t *testing.T) {
+	for life, ok := range map[time.Duration]bool{-time.Second: false, 0: true, time.Hour: true, time.Hour + time.Second: false} {
+		config := good()
+		config.Grant = client.JWTBearer{Key: &client.Key{Signer: newKey(t)}, Lifetime: life}
+		_, err := client.New(config)
+		if ok {
+			require.NoError(t, err, life)
+			continue
+		}
+		requireConfigError(t, err, "JWTBearer.Lifetime")
+	}
+}
+
 // A pointer to a grant is as good as the grant, and no way to change it.
 func TestAGrantByItsPointer(t *testing.T) {
 	d := exchangeDesk(accessType)
@@ -560,6 +574,26 @@ func TestR8693_2_2_2_1(t *testing.T) {
 		require.NotErrorIs(t, err, client.ErrLoginRequired)
 		require.Len(t, d.letters(), 2)
 		require.Equal(t, 2, asked)
+	})
+	t.Run("of the subject, for an actor that stays", func(t *testing.T) {
+		person := newDesk()
+		alice := person.session(t, nil)
+		d := exchangeDesk(accessType)
+		good := d.answer
+		d.answer = func(n int, form url.Values) (int, string) {
+			if form.Get("subject_token") != "AT2" {
+				return 400, `{"error":"invalid_grant"}`
+			}
+			return good(n, form)
+		}
+		s := open(t, d.config(func(c *client.Config) {
+			c.Grant = client.TokenExchange{
+				Subject: func(string) transport.Source { return alice }, SubjectType: "access_token", Actor: constant("actor's"), ActorType: "jwt",
+			}
+		})).Session("")
+		require.Equal(t, "AT2", token(t, s))
+		require.Len(t, d.letters(), 2)
+		require.Equal(t, "actor's", d.letters()[1].form.Get("actor_token"))
 	})
 	t.Run("not for the same token", func(t *testing.T) {
 		d := newDesk()

@@ -26,7 +26,7 @@ func examiner(status int, body string) *desk {
 
 // Shows R7662-2.1-1, R7662-2.1-2, R7662-2.2-3.
 func TestSessionIntrospect(t *testing.T) {
-	d := examiner(200, `{"active":true,"scope":"a b","SUB":"mallory","sub":"alice","exp":1700003600}`)
+	d := examiner(200, `{"active":true,"scope":"a b","SUB":"mallory","sub":"alice","ſub":"mallory","exp":1700003600}`)
 	s := d.session(t, withSecret)
 	var said struct {
 		Scope string `json:"scope"`

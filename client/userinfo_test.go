@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +100,82 @@ func TestSignedUserInfo(t *testing.T) {
 			require.Equal(t, whom{"alice", "a"}, got)
 		}
 	})
+}
+
+// TestSignedUserInfoThatCannotBeChecked: nothing but the signature vouches for it.
+func TestSignedUserInfoThatCannotBeChecked(t *testing.T) {
+	for name, spoil := range map[string]func(p *provider){
+		"no keys":               func(p *provider) { delete(p.metadata, "jwks_uri") },
+		"another algorithm":     func(p *provider) { p.metadata["userinfo_signing_alg_values_supported"] = []string{"RS256"} },
+		"the algorithm is none": func(p *provider) { p.metadata["userinfo_signing_alg_values_supported"] = []string{"none"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+				spoil(p)
+				require.NoError(t, p.login(alice, client.AuthCode{}))
+				p.tells("application/jwt", p.sign(map[string]any{"sub": "alice", "email": "m"}))
+				var got whom
+				require.ErrorIs(t, alice.UserInfo(t.Context(), &got), client.ErrIDToken)
+				require.Zero(t, got)
+			})
+		})
+	}
+}
+
+// TestAQuestionHasItsTime: a server that does not answer holds up nobody for ever.
+func TestAQuestionHasItsTime(t *testing.T) {
+	for name, ask := range map[string]func(*client.Session) error{
+		"UserInfo": func(s *client.Session) error { return s.UserInfo(context.Background(), new(any)) },
+		"Introspect": func(s *client.Session) error {
+			_, err := s.Introspect(context.Background(), nil)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+				p.metadata["introspection_endpoint"] = "https://as.test/introspect"
+				require.NoError(t, p.login(alice, client.AuthCode{}))
+				begun := time.Now()
+				require.ErrorIs(t, ask(alice), context.DeadlineExceeded)
+				require.Equal(t, 2*time.Minute, time.Since(begun))
+			}, func(c *client.Config) {
+				c.AuthServerClient = &http.Client{Transport: mute{c.AuthServerClient.Transport, []string{"/me", "/introspect"}}}
+			})
+		})
+	}
+}
+
+// mute does not answer at these paths.
+type mute struct {
+	next  http.RoundTripper
+	paths []string
+}
+
+func (m mute) RoundTrip(req *http.Request) (*http.Response, error) {
+	if slices.Contains(m.paths, req.URL.Path) {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}
+	return m.next.RoundTrip(req)
+}
+
+// TestAnswersOfUserInfoAreClosed: whatever is in them.
+func TestAnswersOfUserInfoAreClosed(t *testing.T) {
+	for name, status := range map[string]int{"good": http.StatusOK, "a refusal": http.StatusTeapot, "a redirect": http.StatusFound} {
+		t.Run(name, func(t *testing.T) {
+			openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+				require.NoError(t, p.login(alice, client.AuthCode{}))
+				err := alice.UserInfo(t.Context(), new(any))
+				require.Equal(t, status == http.StatusOK, err == nil, "%v", err)
+			}, func(c *client.Config) {
+				body := &closing{Reader: strings.NewReader(`{"sub":"alice"}`)}
+				t.Cleanup(func() { require.True(t, body.closed) })
+				c.AuthServerClient = &http.Client{Transport: meFirst{c.AuthServerClient.Transport, func(string) *http.Response {
+					return &http.Response{StatusCode: status, Header: http.Header{}, Body: body}
+				}}}
+			})
+		})
+	}
 }
 
 func TestUserInfoThatCannotBeHad(t *testing.T) {
