@@ -1,13 +1,17 @@
 package client_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/transport"
 )
 
 // waitsForARenewal has alice ask for a token while the server takes its time, and a second pass.
@@ -65,5 +69,41 @@ func TestAGrantWithoutAnAccessTokenIsSpentAfterTheFormerOne(t *testing.T) {
 		require.Equal(t, "AT4", atOnce(t, got).access(t))
 		requests, reuses := s.count()
 		require.Equal(t, []int{2, 0}, []int{requests, reuses})
+	})
+}
+
+// looking is a store in which something happens just after a load.
+type looking struct {
+	*faulty
+	then func()
+}
+
+func (l *looking) Load(ctx context.Context, key string) ([]byte, tokenstore.Version, error) {
+	data, version, err := l.faulty.Load(ctx, key)
+	if then := l.then; then != nil {
+		l.then = nil
+		then()
+	}
+	return data, version, err
+}
+
+// TestWhatWasLoadedBeforeALoginIsNoAnswer: a renewal that has loaded the former grant looks again, rather than refuse by it.
+func TestWhatWasLoadedBeforeALoginIsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newStrict(), &looking{faulty: newFaulty()}
+		alice := open(t, s.config(store)).Session("alice")
+		require.NoError(t, alice.Adopt(t.Context(), s.grant()))
+		fresh, err := alice.Renew(t.Context(), &oauth2.Token{AccessToken: "AT1"})
+		require.NoError(t, err)
+		_, err = alice.Renew(t.Context(), fresh)
+		require.ErrorIs(t, err, transport.ErrRejected, "it is too soon for another one")
+		store.then = func() {
+			another := s.grant()
+			another.AccessToken = ""
+			require.NoError(t, alice.Adopt(t.Context(), another))
+		}
+		got, err := alice.Renew(t.Context(), fresh)
+		require.NoError(t, err)
+		require.Equal(t, "AT4", got.AccessToken)
 	})
 }
