@@ -101,7 +101,7 @@ func (s *Session) Start(ctx context.Context, flow AuthCode) (*Pending, error) {
 		return nil, ErrClosed
 	}
 	if s.client.config.RedirectURL == "" {
-		return nil, s.client.fail("login", s.key, &ConfigError{"Config.RedirectURL", "is empty; Start needs the URL that the browser comes back to"})
+		return nil, s.fail("login", &ConfigError{"Config.RedirectURL", "is empty; Start needs the URL that the browser comes back to"})
 	}
 	err := s.forPerson()
 	if err == nil {
@@ -112,7 +112,7 @@ func (s *Session) Start(ctx context.Context, flow AuthCode) (*Pending, error) {
 		p, err = s.begin(ctx, flow, s.client.config.RedirectURL)
 	}
 	if err != nil {
-		return nil, s.client.fail("login", s.key, err)
+		return nil, s.fail("login", err)
 	}
 	return p, nil
 }
@@ -128,10 +128,7 @@ func (s *Session) Finish(ctx context.Context, p *Pending, callback url.Values) e
 	if err == nil {
 		err = s.saveLogin(ctx, got)
 	}
-	if err != nil {
-		return s.client.fail("login", s.key, err)
-	}
-	return nil
+	return s.fail("login", err)
 }
 
 // who is the client that the grant is asked for; nil: that of the Config.

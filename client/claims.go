@@ -26,10 +26,7 @@ func (s *Session) Claims(ctx context.Context, into any) error {
 	if err == nil {
 		err = decodeClaims(raw, into)
 	}
-	if err != nil {
-		return s.client.fail("claims", s.key, err)
-	}
-	return nil
+	return s.fail("claims", err)
 }
 
 func decodeClaims(raw string, into any) error {

@@ -243,7 +243,7 @@ var _ transport.Prover = (*Session)(nil)
 func (s *Session) Prove(ctx context.Context, t *oauth2.Token, method, address, nonce string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return "", s.client.fail("prove", s.key, errors.New("the address is malformed"))
+		return "", s.fail("prove", errors.New("the address is malformed"))
 	}
 	p := s.current.Load()
 	if p == nil { // replaced or forgotten since t was handed out
@@ -253,7 +253,7 @@ func (s *Session) Prove(ctx context.Context, t *oauth2.Token, method, address, n
 		p = s.current.Load()
 	}
 	if p == nil || p.key == nil {
-		return "", s.client.fail("prove", s.key, fmt.Errorf("%w: there is no key for it", transport.ErrToken))
+		return "", s.fail("prove", fmt.Errorf("%w: there is no key for it", transport.ErrToken))
 	}
 	servers, target := &s.client.proofs.resources, dpop.Target(u, "")
 	if nonce == "" {
@@ -264,7 +264,7 @@ func (s *Session) Prove(ctx context.Context, t *oauth2.Token, method, address, n
 		Method: method, URL: target, Token: t.AccessToken, Nonce: nonce, Time: s.client.proofTime(servers, target),
 	})
 	if err != nil {
-		return "", s.client.fail("prove", s.key, fmt.Errorf("the DPoP proof cannot be signed: %w", err))
+		return "", s.fail("prove", fmt.Errorf("the DPoP proof cannot be signed: %w", err))
 	}
 	return proof, nil
 }

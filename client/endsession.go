@@ -16,10 +16,7 @@ import (
 // its metadata is asked of the server.
 func (s *Session) EndSessionURL(ctx context.Context, params url.Values) (string, error) {
 	address, err := s.endSessionURL(ctx, params)
-	if err != nil {
-		return "", s.client.fail("end session", s.key, err)
-	}
-	return address, nil
+	return address, s.fail("end session", err)
 }
 
 func (s *Session) endSessionURL(ctx context.Context, params url.Values) (string, error) {

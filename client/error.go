@@ -74,3 +74,11 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// fail is err as that of an operation on the session; nil for nil.
+func (a *account) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return a.client.fail(op, a.key, err)
+}

@@ -40,10 +40,7 @@ func (s *Session) Login(ctx context.Context, flow Flow) error {
 	if s.client.tasks.isClosed() {
 		return ErrClosed
 	}
-	if err := s.login(ctx, flow); err != nil {
-		return s.client.fail("login", s.key, err)
-	}
-	return nil
+	return s.fail("login", s.login(ctx, flow))
 }
 
 func (s *Session) login(ctx context.Context, flow Flow) error {

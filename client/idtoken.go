@@ -104,7 +104,7 @@ func (s *Session) checkAdopted(ctx context.Context, fresh *record.Record) {
 		return
 	}
 	fresh.IDToken, fresh.Subject = "", ""
-	s.happened(Event{Kind: "id token refused", Reason: "the token was adopted without it", Err: s.client.fail("adopt", s.key, err)})
+	s.happened(Event{Kind: "id token refused", Reason: "the token was adopted without it", Err: s.fail("adopt", err)})
 }
 
 // prepareKeys fetches the keys that an id token of the refresh will be checked with, if there will be one. It returns m
@@ -151,7 +151,7 @@ func (r *renewal) renewedIDToken(m *authserver.Metadata, old *record.Record, won
 	}
 	r.happened(Event{
 		Kind: "id token refused", Reason: "the tokens that came with it are good; the claims stay those known before",
-		Attempt: r.flight.attempts, Duration: r.lasted(), Generation: won.record.Generation, Err: r.client.fail("renew", r.key, err),
+		Attempt: r.flight.attempts, Duration: r.lasted(), Generation: won.record.Generation, Err: r.fail("renew", err),
 	})
 }
 

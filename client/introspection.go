@@ -21,10 +21,8 @@ import (
 func (s *Session) Introspect(ctx context.Context, into any) (active bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, flightLimit)
 	defer cancel()
-	if active, err = s.introspect(ctx, into); err != nil {
-		return false, s.client.fail("introspect", s.key, err)
-	}
-	return active, nil
+	active, err = s.introspect(ctx, into)
+	return active, s.fail("introspect", err)
 }
 
 func (s *Session) introspect(ctx context.Context, into any) (active bool, err error) {

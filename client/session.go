@@ -191,7 +191,7 @@ type tokenSource struct{ session *Session }
 func (t tokenSource) Token() (*oauth2.Token, error) {
 	token, err := t.session.Token(context.Background())
 	if err == nil && isBound(token.TokenType) {
-		return nil, t.session.client.fail("prove", t.session.key, fmt.Errorf("the token is bound to a key, for which an oauth2.TokenSource has no proofs; use Session.HTTPClient or Session.Wrap: %w", errors.ErrUnsupported))
+		return nil, t.session.fail("prove", fmt.Errorf("the token is bound to a key, for which an oauth2.TokenSource has no proofs; use Session.HTTPClient or Session.Wrap: %w", errors.ErrUnsupported))
 	}
 	return token, err
 }

@@ -90,7 +90,7 @@ func (s *Session) StepUp(ctx context.Context, t *oauth2.Token, asked transport.C
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return nil, s.client.fail("step up", s.key, ended(ctx))
+			return nil, s.fail("step up", ended(ctx))
 		}
 		if f.need != s.nameOf(wanted) {
 			continue // it was another's turn
@@ -224,11 +224,7 @@ func (s *Session) callStepUp(ctx context.Context, wanted StepUp) error {
 // tells it.
 func (s *Session) rememberStep(f *step, begun time.Duration, err error) {
 	now := s.client.machine.Now().Mono
-	e := Event{Kind: "step-up", Reason: "a resource server wants more than the grant gives", Duration: now - begun}
-	if err != nil {
-		e.Err = s.client.fail("step up", s.key, err)
-	}
-	s.happened(e)
+	s.happened(Event{Kind: "step-up", Reason: "a resource server wants more than the grant gives", Duration: now - begun, Err: s.fail("step up", err)})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	inARow := 1

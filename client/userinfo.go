@@ -24,11 +24,7 @@ import (
 func (s *Session) UserInfo(ctx context.Context, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, flightLimit)
 	defer cancel()
-	err := s.userInfo(ctx, into)
-	if err != nil {
-		return s.client.fail("userinfo", s.key, err)
-	}
-	return nil
+	return s.fail("userinfo", s.userInfo(ctx, into))
 }
 
 func (s *Session) userInfo(ctx context.Context, into any) error {
