@@ -770,6 +770,18 @@ func TestR9449_10_1(t *testing.T) {
 			})
 		})
 	}
+	t.Run("it is finished by a process that knows nothing of DPoP", func(t *testing.T) {
+		inTime(t, func(t *testing.T, p *possession) {
+			pending, err := p.client(nil).Session("alice").Start(t.Context(), client.AuthCode{})
+			require.NoError(t, err)
+			back, err := p.as.Browse(t.Context(), pending.URL)
+			require.NoError(t, err)
+			alice := p.client(func(c *client.Config) { c.DPoP = nil }).Session("alice")
+			require.NoError(t, alice.Finish(t.Context(), pending, back.Query()))
+			require.Equal(t, p.record().DPoP.Thumbprint, p.seen("/token")[0].key)
+			require.Equal(t, 200, p.get(alice))
+		})
+	})
 	t.Run("it is nobody else's to set", func(t *testing.T) {
 		inTime(t, func(t *testing.T, p *possession) {
 			_, err := p.client(nil).Session("alice").Start(t.Context(), client.AuthCode{Params: url.Values{"dpop_jkt": {"x"}}})
@@ -879,6 +891,11 @@ func TestAdoptingABoundToken(t *testing.T) {
 				require.NoError(t, err)
 				_, by := readProof(t, proof)
 				require.Equal(t, thumbprint(t, key), by)
+
+				elsewhere := p.client(func(c *client.Config) { c.DPoP = nil }).Session("alice")
+				_, err = elsewhere.Renew(t.Context(), nil)
+				require.ErrorIs(t, err, client.ErrLoginRequired)
+				require.Empty(t, p.seen("/token"), "its refresh token is bound as well, and is not sent without a proof")
 			})
 		})
 	}

@@ -150,8 +150,25 @@ func TestAGrantByItsPointer(t *testing.T) {
 	require.Equal(t, "AT1", token(t, s))
 	require.Equal(t, "a", d.letters()[0].form.Get("audience"))
 
-	bearer := &client.JWTBearer{Key: &client.Key{Signer: newKey(t)}, Issuer: "robot"}
-	require.Equal(t, "AT1", token(t, open(t, newDesk().config(func(c *client.Config) { c.ClientID, c.Grant = "", bearer })).Session("")))
+	key := newKey(t)
+	bearer := &client.JWTBearer{Key: &client.Key{Signer: key, ID: "key 1"}, Issuer: "robot", Claims: map[string]any{"department": "X"}}
+	d = newDesk()
+	s = open(t, d.config(func(c *client.Config) { c.ClientID, c.Grant = "", bearer })).Session("")
+	bearer.Key.Signer, bearer.Key.ID, bearer.Claims["department"] = newKey(t), "key 2", "Y"
+	require.Equal(t, "AT1", token(t, s))
+	header, claims := verified(t, d.letters()[0].form.Get("assertion"), &key.PublicKey)
+	require.Equal(t, "key 1", header["kid"])
+	require.Equal(t, "X", claims["department"])
+}
+
+// What a JWT is for and how long it is good is said by the fields alone.
+func TestClaimsOfAJWTThatAreFields(t *testing.T) {
+	for _, name := range []string{"iss", "sub", "aud", "jti", "iat", "exp"} {
+		config := good()
+		config.Grant = client.JWTBearer{Key: &client.Key{Signer: newKey(t)}, Claims: map[string]any{name: 1}}
+		_, err := client.New(config)
+		requireConfigError(t, err, "JWTBearer.Claims")
+	}
 }
 
 func TestR7523_3_1_1(t *testing.T) {

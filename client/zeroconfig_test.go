@@ -409,21 +409,18 @@ func TestAnotherServerGuardsTheResource(t *testing.T) {
 type stubborn struct {
 	*tokenstore.Memory
 	t    *testing.T
-	most map[string]uint64
+	most sync.Map
 }
 
 func (r *stubborn) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
-	if most, ok := r.most[key]; ok && isSave(r.t, value, most) {
+	if most, ok := r.most.Load(key); ok && isSave(r.t, value, most.(uint64)) {
 		return "", errDisk
 	}
 	return r.Memory.Swap(ctx, key, old, value)
 }
 
 // refuse has no save succeed under key from now on.
-func (r *stubborn) refuse(key string) {
-	stored := r.read(key)
-	r.most[key] = stored.Generation
-}
+func (r *stubborn) refuse(key string) { r.most.Store(key, r.read(key).Generation) }
 
 func (r *stubborn) read(key string) *record.Record {
 	data, _, err := r.Load(r.t.Context(), key)
@@ -438,7 +435,7 @@ func (r *stubborn) read(key string) *record.Record {
 func TestUnsavedTokensOutlastAChangeOfTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUnknown(t)
-		store := &stubborn{tokenstore.NewMemory(), t, map[string]uint64{}}
+		store := &stubborn{Memory: tokenstore.NewMemory(), t: t}
 		other, guards := u.another(), u.server.Issuer
 		u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Cache-Control", "no-store")
@@ -469,7 +466,7 @@ func TestUnsavedTokensOutlastAChangeOfTheServer(t *testing.T) {
 		require.NoError(t, err)
 
 		was := []uint64{store.read(first).Generation, store.read(second).Generation}
-		clear(store.most)
+		store.most.Clear()
 		time.Sleep(2 * time.Minute)
 		require.Greater(t, store.read(first).Generation, was[0])
 		require.Greater(t, store.read(second).Generation, was[1])
@@ -507,6 +504,48 @@ func TestAnotherServerIsNotShownATokenToIntrospect(t *testing.T) {
 		_, err = s.Introspect(t.Context(), nil)
 		require.ErrorIs(t, err, client.ErrLoginRequired)
 		require.Zero(t, shown)
+	})
+}
+
+// TestIntrospectAsTheClientThatWasRegistered: no other is known to the server.
+func TestIntrospectAsTheClientThatWasRegistered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		u.server.Policy.Metadata = map[string]any{"introspection_endpoint": "https://introspection.test/"}
+		var as []string
+		u.serve("introspection.test", map[string]http.HandlerFunc{"/": func(w http.ResponseWriter, r *http.Request) {
+			as = append(as, r.FormValue("client_id"))
+			_, _ = io.WriteString(w, `{"active":true}`)
+		}})
+		s := u.client(u.config()).Session("alice")
+		require.NoError(t, u.login(s))
+		active, err := s.Introspect(t.Context(), nil)
+		require.NoError(t, err)
+		require.True(t, active)
+		require.Equal(t, u.server.Registered(), as)
+	})
+}
+
+// TestTheNextServerHasAPath: what the one before has said is not taken for its word.
+func TestTheNextServerHasAPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		other, guards := u.another(), u.server.Issuer
+		other.Issuer = "https://other.test/tenant"
+		u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "no-store")
+			document(map[string]any{"resource": "https://tools.test", "authorization_servers": []string{guards}})(w, r)
+		}})
+		config := u.config()
+		config.Resource = "https://tools.test"
+		s := u.client(config).Session("alice")
+		require.NoError(t, u.login(s))
+		guards = other.Issuer
+		time.Sleep(6 * time.Minute)
+		p, err := s.Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(p.URL, "https://other.test/tenant/"), p.URL)
+		require.Len(t, other.Registered(), 1)
 	})
 }
 
@@ -741,6 +780,26 @@ func TestServersOfAResource(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, strings.HasPrefix(p.URL, tt.want+"/authorize"), p.URL)
 		})
+	}
+}
+
+// A resource does not have a program ask everybody.
+func TestFewServersOfAResourceAreAsked(t *testing.T) {
+	for nowhere, want := range map[int]bool{3: true, 4: false} {
+		u := newUnknown(t)
+		u.another()
+		var listed []string
+		for i := range nowhere {
+			listed = append(listed, u.serve(fmt.Sprintf("nothing%d.test", i), nil))
+		}
+		u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: document(map[string]any{
+			"resource": "https://tools.test", "authorization_servers": append(listed, "https://other.test"),
+		})})
+		config := u.config()
+		config.Resource = "https://tools.test"
+		_, err := u.client(config).Session("").Start(t.Context(), client.AuthCode{})
+		require.Equal(t, want, err == nil, "%v", err)
+		require.Equal(t, want, slices.ContainsFunc(u.addresses(), func(address string) bool { return strings.Contains(address, "other.test") }))
 	}
 }
 
