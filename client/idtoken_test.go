@@ -561,22 +561,8 @@ func TestIDTokenByTheServersClock(t *testing.T) {
 		p.idToken = p.with(map[string]any{"iat": time.Now().Add(time.Hour).Unix(), "exp": time.Now().Add(time.Hour + time.Minute).Unix()})
 		require.NoError(t, p.login(alice, client.AuthCode{}))
 	}, func(c *client.Config) {
-		c.AuthServerClient = &http.Client{Transport: ahead{c.AuthServerClient.Transport, time.Hour}}
+		c.AuthServerClient = &http.Client{Transport: dated{c.AuthServerClient.Transport, time.Hour}}
 	})
-}
-
-// ahead is a server whose clock is ahead.
-type ahead struct {
-	base http.RoundTripper
-	by   time.Duration
-}
-
-func (a ahead) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := a.base.RoundTrip(req)
-	if err == nil {
-		resp.Header.Set("Date", time.Now().Add(a.by).UTC().Format(http.TimeFormat))
-	}
-	return resp, err
 }
 
 // Without metadata there are no keys, and the TLS of the token endpoint vouches for what came from there; everything but

@@ -54,17 +54,10 @@ func FuzzToken(f *testing.F) {
 			requireSober(t, err)
 			return
 		}
-		require.False(t, answer.AccessToken.IsEmpty())
-		require.True(t, isHeaderValue(answer.AccessToken.Reveal()), "it cannot be sent")
+		requireSane(t, answer)
 		require.Equal(t, "Bearer", answer.TokenType)
-		require.GreaterOrEqual(t, answer.Lifetime, time.Duration(0))
-		require.LessOrEqual(t, answer.Lifetime, 3650*24*time.Hour)
 		require.GreaterOrEqual(t, answer.RefreshIn, time.Duration(0))
-		require.NotContains(t, answer.Scopes, "")
 		require.True(t, answer.ScopesGiven || answer.Scopes == nil)
-		for _, known := range []string{"access_token", "refresh_token", "id_token", "scope", "expires_in"} {
-			require.NotContains(t, answer.Extra, known)
-		}
 	})
 }
 
@@ -305,14 +298,7 @@ func FuzzDialect(f *testing.F) {
 			requireSober(t, err)
 			return
 		}
-		require.True(t, isHeaderValue(answer.AccessToken.Reveal()))
-		require.NotEmpty(t, answer.AccessToken.Reveal())
-		require.GreaterOrEqual(t, answer.Lifetime, time.Duration(0))
-		require.LessOrEqual(t, answer.Lifetime, 3650*24*time.Hour)
-		require.NotContains(t, answer.Scopes, "")
-		for _, known := range []string{"access_token", "refresh_token", "id_token", "scope", "expires_in"} {
-			require.NotContains(t, answer.Extra, known)
-		}
+		requireSane(t, answer)
 	})
 }
 
@@ -323,6 +309,19 @@ var dialects = []authserver.Dialect{
 	{LifetimeUnit: authserver.UnitMilliseconds, BearerTypes: []string{"bot"}},
 	{LifetimeUnit: authserver.UnitUnixTime, DefaultLifetime: time.Hour},
 	{LifetimeUnit: authserver.UnitISOTime, RefreshGrant: "fb_exchange_token", JSON: true},
+}
+
+// requireSane asserts what holds of every answer with tokens.
+func requireSane(t *testing.T, answer *authserver.Answer) {
+	t.Helper()
+	require.True(t, isHeaderValue(answer.AccessToken.Reveal()))
+	require.NotEmpty(t, answer.AccessToken.Reveal())
+	require.GreaterOrEqual(t, answer.Lifetime, time.Duration(0))
+	require.LessOrEqual(t, answer.Lifetime, 3650*24*time.Hour)
+	require.NotContains(t, answer.Scopes, "")
+	for _, known := range []string{"access_token", "refresh_token", "id_token", "scope", "expires_in"} {
+		require.NotContains(t, answer.Extra, known)
+	}
 }
 
 // requireSober asserts what holds of every failure, whatever a server says.
