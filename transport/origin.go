@@ -65,9 +65,8 @@ func readForm(text string) (form, error) {
 
 // isFieldName holds a name against RFC 9110 §5.1.
 func isFieldName(name string) bool {
-	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
-	})
+	p := parser{rest: name}
+	return p.word() != "" && p.rest == ""
 }
 
 func readConfig(s Source, listed []string) ([]origin.Origin, error) {

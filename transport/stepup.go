@@ -31,15 +31,9 @@ func stepUpOf(resp *http.Response) (Challenge, bool) {
 	return Challenge{}, false
 }
 
-// stepsUp reports whether there is somebody to make a step-up.
-func (t *Transport) stepsUp() bool {
-	_, ok := t.Source.(StepUpper)
-	return ok
-}
-
 // asksForMore reports whether an answer other than a 401 asks for a step-up that there is somebody to make.
 func (t *Transport) asksForMore(resp *http.Response) bool {
-	if resp.StatusCode != http.StatusForbidden || !t.stepsUp() {
+	if _, able := t.Source.(StepUpper); !able || resp.StatusCode != http.StatusForbidden {
 		return false
 	}
 	_, asks := stepUpOf(resp)

@@ -59,8 +59,7 @@ var (
 // New makes a Store whose items belong to service, the name of the program in the eyes of the person:
 // 1 to 128 bytes of UTF-8 without control characters. It does not ask the keychain yet.
 func New(service string, options Options) (*Store, error) {
-	isControl := func(r rune) bool { return unicode.IsControl(r) }
-	if service == "" || len(service) > 128 || !utf8.ValidString(service) || strings.ContainsFunc(service, isControl) {
+	if service == "" || len(service) > 128 || !utf8.ValidString(service) || strings.ContainsFunc(service, unicode.IsControl) {
 		return nil, errors.New("keychain: service is empty, too long or no plain text: name the program in 1 to 128 bytes")
 	}
 	dir := options.Dir
