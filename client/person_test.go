@@ -51,6 +51,9 @@ func TestALogoutEndsTheWaitForARenewal(t *testing.T) {
 		require.NoError(t, c.Session("alice").Logout(t.Context()))
 		require.ErrorIs(t, atOnce(t, got).err, client.ErrLoginRequired)
 		time.Sleep(time.Minute)
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		require.Contains(t, s.revoked, "RT2", "what came after the logout is taken back")
 	})
 }

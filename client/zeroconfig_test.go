@@ -540,8 +540,12 @@ func TestTheNextServerHasAPath(t *testing.T) {
 		config.Resource = "https://tools.test"
 		s := u.client(config).Session("alice")
 		require.NoError(t, u.login(s))
+		old, err := s.Token(t.Context())
+		require.NoError(t, err)
 		guards = other.Issuer
-		time.Sleep(6 * time.Minute)
+		time.Sleep(2 * time.Minute)
+		_, err = s.Renew(t.Context(), old)
+		require.ErrorIs(t, err, client.ErrLoginRequired)
 		p, err := s.Start(t.Context(), client.AuthCode{})
 		require.NoError(t, err)
 		require.True(t, strings.HasPrefix(p.URL, "https://other.test/tenant/"), p.URL)
