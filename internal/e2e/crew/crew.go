@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -16,6 +17,18 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 )
+
+// Length is how long a test of endurance lasts: the seconds in EVERGRANT_SOAK; empty: usual.
+func Length(t testing.TB, usual time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv("EVERGRANT_SOAK")
+	if text == "" {
+		return usual
+	}
+	seconds, err := strconv.Atoi(text)
+	require.NoError(t, err, "EVERGRANT_SOAK is a number of seconds")
+	return time.Duration(seconds) * time.Second
+}
 
 // Crew are workers over one store, and what the test knows of it. It is for the test's own goroutine.
 type Crew struct {

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -26,15 +25,14 @@ import (
 )
 
 const (
-	processes  = 8
-	killEvery  = time.Second            // and the time until there is a request to strike at, and to recover
-	callPause  = 200 * time.Millisecond // the servers answer some hundred calls a second at most
-	cutShare   = 0.25
-	slowest    = 300 * time.Millisecond // how long the network keeps an answer, at most
-	calm       = 3 * time.Second        // longer than a dead process's lease is honoured
-	patience   = 10 * time.Second       // with a token in doubt, which somebody has yet to present
-	look       = 20 * time.Millisecond  // between two looks at the store
-	soakLength = "EVERGRANT_SOAK"       // the seconds of each cell; empty: ten
+	processes = 8
+	killEvery = time.Second            // and the time until there is a request to strike at, and to recover
+	callPause = 200 * time.Millisecond // the servers answer some hundred calls a second at most
+	cutShare  = 0.25
+	slowest   = 300 * time.Millisecond // how long the network keeps an answer, at most
+	calm      = 3 * time.Second        // longer than a dead process's lease is honoured
+	patience  = 10 * time.Second       // with a token in doubt, which somebody has yet to present
+	look      = 20 * time.Millisecond  // between two looks at the store
 )
 
 func TestMain(m *testing.M) { crew.Main(m, nil) }
@@ -56,20 +54,10 @@ func TestFleet(t *testing.T) {
 				if at.name == "keychain" && gnomekeyring.Rerun(t, gnomekeyring.Unlocked) {
 					return
 				}
-				newFleet(t, kind.start(t), kind.window, at.open(t)).run(length(t))
+				newFleet(t, kind.start(t), kind.window, at.open(t)).run(crew.Length(t, 10*time.Second))
 			})
 		}
 	}
-}
-
-func length(t *testing.T) time.Duration {
-	text := os.Getenv(soakLength)
-	if text == "" {
-		return 10 * time.Second
-	}
-	seconds, err := strconv.Atoi(text)
-	require.NoError(t, err, "%s is a number of seconds", soakLength)
-	return time.Duration(seconds) * time.Second
 }
 
 // fleet is a crew in bad times, and the count of them.

@@ -42,20 +42,9 @@ const (
 	aimWithin  = 20 * time.Millisecond // about as long as such a request and the save take
 	patience   = 3 * time.Minute       // with what takes no longer than a dead process's lease, on a slow machine
 	excess     = 1.02                  // token requests beside the minimum
-	soakLength = "EVERGRANT_SOAK"      // the seconds of kills for each store; empty: sixty
 )
 
 func account(n int) string { return fmt.Sprint("account-", n) }
-
-func length(t *testing.T) time.Duration {
-	text := os.Getenv(soakLength)
-	if text == "" {
-		return time.Minute
-	}
-	seconds, err := strconv.Atoi(text)
-	require.NoError(t, err, "%s is a number of seconds", soakLength)
-	return time.Duration(seconds) * time.Second
-}
 
 // replicas are the processes, and what the test knows of them. It is for the test's own goroutine.
 type replicas struct {
@@ -442,7 +431,7 @@ func TestReplicas(t *testing.T) {
 	}{{"PostgreSQL", atPostgreSQL}, {"Redis", atRedis}} {
 		t.Run(at.name, func(t *testing.T) {
 			place, restart := at.start(t)
-			newReplicas(t, place, restart).run(length(t))
+			newReplicas(t, place, restart).run(crew.Length(t, time.Minute))
 		})
 	}
 }
