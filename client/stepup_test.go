@@ -66,21 +66,21 @@ func climbing(t *testing.T, f func(t *testing.T, c *climb)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &climb{Server: clienttest.New(t), t: t, store: tokenstore.NewMemory()}
 		c.api = c.NewAPI("api.test")
-		c.alice = c.open("alice", true)
+		c.alice = c.open(true)
 		c.hc = c.alice.Wrap(c.HTTPClient(""))
 		require.NoError(t, c.login(t.Context(), c.alice, client.StepUp{}))
 		f(t, c)
 	})
 }
 
-// open makes another process.
-func (c *climb) open(key string, steps bool) *client.Session {
+// open makes another process, and gives its alice.
+func (c *climb) open(steps bool) *client.Session {
 	config := web(c.store)
 	config.OnEvent = c.heard.hear
 	if steps {
 		config.StepUp = c.stepUp
 	}
-	return c.NewClient(config).Session(key)
+	return c.NewClient(config).Session("alice")
 }
 
 func (c *climb) stepUp(ctx context.Context, s *client.Session, need client.StepUp) error {
@@ -231,7 +231,7 @@ func TestNoStepUp(t *testing.T) {
 				_, _ = io.WriteString(w, said)
 			})
 		})
-		resp, err := c.open("alice", false).Wrap(c.HTTPClient("")).Get(c.api.URL)
+		resp, err := c.open(false).Wrap(c.HTTPClient("")).Get(c.api.URL)
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		got, err := io.ReadAll(resp.Body)
@@ -431,7 +431,7 @@ func TestStepUpThatWasMadeElsewhere(t *testing.T) {
 		get int
 	}{
 		"in another process": {
-			by: func(c *climb) *client.Session { return c.open("alice", false) },
+			by: func(c *climb) *client.Session { return c.open(false) },
 			do: func(c *climb, s *client.Session) error {
 				return c.login(c.t.Context(), s, client.StepUp{Scopes: []string{"write"}})
 			},
@@ -445,7 +445,7 @@ func TestStepUpThatWasMadeElsewhere(t *testing.T) {
 			get: http.StatusOK,
 		},
 		"a logout": {
-			by:  func(c *climb) *client.Session { return c.open("alice", false) },
+			by:  func(c *climb) *client.Session { return c.open(false) },
 			do:  func(c *climb, s *client.Session) error { return s.Logout(c.t.Context()) },
 			get: http.StatusForbidden,
 		},
@@ -483,7 +483,7 @@ func TestStepUpThatWasMadeElsewhereAfterARefusal(t *testing.T) {
 		c.wants("write")
 		c.agree = func(context.Context, *client.Session, client.StepUp) error { return errors.New("no") }
 		require.Equal(t, http.StatusForbidden, c.get())
-		require.NoError(t, c.login(t.Context(), c.open("alice", false), client.StepUp{Scopes: []string{"write"}}))
+		require.NoError(t, c.login(t.Context(), c.open(false), client.StepUp{Scopes: []string{"write"}}))
 		require.Equal(t, http.StatusOK, c.get())
 		require.Len(t, c.asked(), 1)
 	})
@@ -613,7 +613,7 @@ func TestStepUpByAnotherRequest(t *testing.T) {
 		status := make(chan int)
 		go func() { status <- c.get() }()
 		need := <-wanted
-		err := c.login(t.Context(), c.open("alice", false), need)
+		err := c.login(t.Context(), c.open(false), need)
 		require.NoError(t, err)
 		done <- err
 		require.Equal(t, http.StatusOK, <-status)

@@ -88,7 +88,7 @@ func (d *Dialect) unwrap(members map[string]json.RawMessage) {
 		if path == "" && Scalar(members["access_token"]) != "" {
 			return
 		}
-		inner, err := object(at(members, path))
+		inner, err := Members(at(members, path))
 		if err != nil || Scalar(inner["access_token"]) == "" && Scalar(inner[d.Members["access_token"]]) == "" {
 			continue
 		}
@@ -237,7 +237,7 @@ func cut(members map[string]json.RawMessage, path string) {
 		delete(members, name)
 		return
 	}
-	inner, err := object(members[name])
+	inner, err := Members(members[name])
 	if err != nil {
 		return
 	}

@@ -49,7 +49,7 @@ func (r *reply) read(body []byte) {
 	case len(body) == 0:
 		r.empty, r.err = true, errors.New("it is empty")
 	case body[0] == '{':
-		r.members, r.err = object(body)
+		r.members, r.err = Members(body)
 	case body[0] == '<':
 		r.err = errors.New("it is a page")
 	default:
@@ -77,13 +77,9 @@ func (r *reply) text(name string) string {
 	return s
 }
 
-// Members reads a JSON object of somebody else's for exactly what it says: a name that is there twice is an error, one in
-// other letters is another name.
-func Members(data []byte) (map[string]json.RawMessage, error) { return object(data) }
-
-// object reads a JSON object. A member must not repeat (RFC 6749 §3.2): readers that take the first
-// and readers that take the last would see different tokens.
-func object(data []byte) (map[string]json.RawMessage, error) {
+// Members reads a JSON object of somebody else's for exactly what it says: a name in other letters is another name, and one that
+// is there twice is an error (RFC 6749 §3.2): readers that take the first and readers that take the last would see different tokens.
+func Members(data []byte) (map[string]json.RawMessage, error) {
 	members, twice, err := readObject(data)
 	if err == nil && twice {
 		return nil, errors.New("it has a member twice")
