@@ -287,8 +287,10 @@ func TestWhatCannotBeGuarded(t *testing.T) {
 			requireAddressError(t, err)
 		}
 	}
-	_, err := hc.Post("https://169.254.169.254", "text/plain", strings.NewReader("x"))
+	body := &lent{Reader: strings.NewReader("x")}
+	_, err := hc.Post("https://169.254.169.254", "text/plain", body)
 	requireAddressError(t, err)
+	require.Equal(t, 1, body.closed)
 }
 
 // A program that dials in the old way, or to no address at all, is asked as before and looked at.

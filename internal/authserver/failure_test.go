@@ -47,6 +47,8 @@ func TestOutcomes(t *testing.T) {
 		{"more than JSON under 200", 200, tokens + "x", authserver.MaybeProcessed, ""},
 		{"no access_token", 200, `{"token_type":"Bearer"}`, authserver.MaybeProcessed, ""},
 		{"an access_token that is a number", 200, `{"access_token":1}`, authserver.MaybeProcessed, ""},
+		{"an access_token before a space", 200, `{"access_token":"AT "}`, authserver.MaybeProcessed, ""},
+		{"an access_token behind a space", 200, `{"access_token":" AT"}`, authserver.MaybeProcessed, ""},
 		{"two access_tokens", 200, `{"access_token":"A","access_token":"B"}`, authserver.MaybeProcessed, ""},
 		{"two access_tokens, one escaped", 200, `{"access_token":"A","access\u005ftoken":"B"}`, authserver.MaybeProcessed, ""},
 		{"two access_tokens in a form", 200, "access_token=a&access_token=a", authserver.MaybeProcessed, ""},

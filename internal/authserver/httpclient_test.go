@@ -118,6 +118,7 @@ func TestNewHTTPClientLimits(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, c.idle, made.IdleConnTimeout)
 			require.Equal(t, c.handshake, made.TLSHandshakeTimeout)
+			require.EqualValues(t, 64<<10, made.MaxResponseHeaderBytes)
 			if c.hasOwnConfiguration {
 				require.Equal(t, c.minVersion, made.TLSClientConfig.MinVersion)
 			}

@@ -38,7 +38,7 @@ func TestIntrospectionOfTokensThatAreNotGood(t *testing.T) {
 		require.NoError(t, err, "it is an answer")
 		require.False(t, active)
 	})
-	for _, body := range []string{`{}`, `{"active":"true"}`, `{"active":1}`, `{"active":null}`, `{"Active":true}`, `[]`, `<html>`, `{"active":true,"active":false}`} {
+	for _, body := range []string{`{}`, `{"active":"true"}`, `{"active":1}`, `{"active":null}`, `{"Active":true}`, `[]`, `<html>`, `{"active":true,"active":false}`, `{"active":true,"error":"invalid_client"}`} {
 		t.Run("R7662-2.2-1 "+body, func(t *testing.T) {
 			address := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
 			active, said, err := newClient(t).Introspect(t.Context(), address, secret.New("AT"))

@@ -27,6 +27,7 @@ func TestMetadataLivesAsLongAsItSays(t *testing.T) {
 		"max-age=1":                          5 * time.Minute,
 		"max-age=-1":                         5 * time.Minute,
 		"max-age=31536000":                   24 * time.Hour,
+		"max-age=9223372036854775807":        24 * time.Hour,
 		"max-age=99999999999999999999999999": time.Hour,
 		"max-age=soon":                       time.Hour,
 		"no-store":                           5 * time.Minute,
@@ -228,4 +229,34 @@ func TestMembersThatDoNotFit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is kept of a document is shared by all who ask: nobody's view of it changes another's.
+func TestViewsOfMetadata(t *testing.T) {
+	s := newSite(t)
+	s.pages[oauthPath] = page(200, fmt.Sprintf(`{"issuer":%q,"token_endpoint":"https://as.example/token","registration_endpoint":7,
+		"jwks_uri":"https://as.example/keys","userinfo_endpoint":"https://as.example/me","end_session_endpoint":"https://as.example/end",
+		"id_token_signing_alg_values_supported":["ES256"],
+		"mtls_endpoint_aliases":{"token_endpoint":"http://as.example/token","revocation_endpoint":7}}`, s.url))
+	m, err := authserver.Discover(t.Context(), newHTTP(t), s.url)
+	require.NoError(t, err)
+	t.Run("with a certificate", func(t *testing.T) {
+		moved := m.WithAliases()
+		require.Empty(t, moved.TokenEndpoint)
+		require.Error(t, moved.Unusable("token_endpoint"))
+		require.Error(t, moved.Unusable("revocation_endpoint"))
+		require.Equal(t, "https://as.example/token", m.TokenEndpoint)
+		require.NoError(t, m.Unusable("token_endpoint"))
+		require.NoError(t, m.Unusable("revocation_endpoint"))
+	})
+	t.Run("beside the OpenID document", func(t *testing.T) {
+		other := &authserver.Metadata{OpenID: authserver.OpenID{
+			KeysURI: "https://other.example/keys", UserInfoEndpoint: "https://other.example/me", EndSessionEndpoint: "https://other.example/end",
+			IDTokenAlgorithms: []string{"RS256"},
+		}}
+		require.Equal(t, m.OpenID, m.WithOpenID(other).OpenID, "what m says goes before it")
+		require.Equal(t, other.OpenID, new(authserver.Metadata).WithOpenID(other).OpenID)
+		require.Error(t, m.WithOpenID(other).Unusable("registration_endpoint"))
+		require.Error(t, other.WithOpenID(m).Unusable("registration_endpoint"))
+	})
 }

@@ -45,6 +45,9 @@ func echoes(req *http.Request) []string {
 			words = append(words, v, url.QueryEscape(v), url.PathEscape(v),
 				base64.StdEncoding.EncodeToString([]byte(v)), base64.URLEncoding.EncodeToString([]byte(v)),
 				base64.RawStdEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v)))
+			if text, err := json.Marshal(v); err == nil {
+				words = append(words, string(text))
+			}
 		}
 	}
 	return words
