@@ -196,6 +196,29 @@ func (s *interrupted) Swap(ctx context.Context, key string, old tokenstore.Versi
 	return s.Memory.Swap(ctx, key, old, value)
 }
 
+// cancelling is a store whose first write ends somebody's context.
+type cancelling struct {
+	*tokenstore.Memory
+	cancel context.CancelFunc
+}
+
+func (s *cancelling) Swap(ctx context.Context, key string, old tokenstore.Version, value []byte) (tokenstore.Version, error) {
+	version, err := s.Memory.Swap(ctx, key, old, value)
+	s.cancel()
+	return version, err
+}
+
+// A grant is in one place as soon as it can be, whoever gives up meanwhile.
+func TestCopyThatIsCancelledDeletesWhatItHasCopied(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	from, to := tokenstore.NewMemory(), &cancelling{tokenstore.NewMemory(), cancel}
+	put(t, from, "k", grant("g", 3))
+	require.NoError(t, tokenstore.Copy(ctx, from, to))
+	require.Error(t, ctx.Err())
+	require.Nil(t, stored(t, from, "k"))
+	require.Equal(t, "rt-3", stored(t, to, "k").RefreshToken)
+}
+
 func TestCopyThatALogoutMeets(t *testing.T) {
 	logout := func(store *tokenstore.Memory) {
 		_, version, err := store.Load(t.Context(), "k")

@@ -1,6 +1,7 @@
 package lockfile_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,6 +46,24 @@ func TestMountsWhoseLocksBindNobodyElse(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.reason, lockfile.ReasonAgainst(string(mountinfo), c.path))
 		})
+	}
+}
+
+// The deepest mount counts, wherever it is listed, and of two at one place the later one.
+func TestMountsOverMounts(t *testing.T) {
+	const disk, nas = "1 1 8:1 / %s rw - ext4 /dev/sda1 rw\n", "2 1 0:50 / %s rw - cifs //nas/share rw\n"
+	for name, c := range map[string]struct {
+		mountinfo string
+		isGood    bool
+	}{
+		"a disk in a share":                {fmt.Sprintf(nas+disk, "/a", "/a/b"), true},
+		"the same, listed before it":       {fmt.Sprintf(disk+nas, "/a/b", "/a"), true},
+		"a share in a disk":                {fmt.Sprintf(disk+nas, "/a", "/a/b"), false},
+		"the same, listed before the disk": {fmt.Sprintf(nas+disk, "/a/b", "/a"), false},
+		"a share over a disk":              {fmt.Sprintf(disk+nas, "/a", "/a"), false},
+		"a disk over a share":              {fmt.Sprintf(nas+disk, "/a", "/a"), true},
+	} {
+		require.Equal(t, c.isGood, lockfile.ReasonAgainst(c.mountinfo, "/a/b/c") == "", name)
 	}
 }
 

@@ -61,14 +61,16 @@ func TestUnknownMembersSurviveAtEveryLevel(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for name, in := range map[string]string{
-		"empty":        ``,
-		"not JSON":     `SECRET`,
-		"cut short":    `{"evergrant":1,"grant":"SECRET`,
-		"no format":    `{"grant":"g"}`,
-		"no grant":     `{"evergrant":1}`,
-		"wrong type":   `{"evergrant":1,"grant":{"SECRET":1}}`,
-		"somebody's":   `{"access_token":"SECRET"}`,
-		"not an objct": `["SECRET"]`,
+		"empty":         ``,
+		"not JSON":      `SECRET`,
+		"cut short":     `{"evergrant":1,"grant":"SECRET`,
+		"no format":     `{"grant":"g"}`,
+		"no grant":      `{"evergrant":1}`,
+		"wrong type":    `{"evergrant":1,"grant":{"SECRET":1}}`,
+		"somebody's":    `{"access_token":"SECRET"}`,
+		"not an objct":  `["SECRET"]`,
+		"no time":       `{"evergrant":1,"grant":"g","unanswered":"SECRET"}`,
+		"no time, deep": `{"evergrant":1,"grant":"g","access":{"r":{"expiry":"SECRET"}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := record.Decode([]byte(in))
@@ -77,8 +79,11 @@ func TestRefusals(t *testing.T) {
 			require.NotContains(t, err.Error(), "SECRET")
 		})
 	}
-	_, err := record.Decode([]byte(`{"evergrant":2,"grant":7}`))
-	require.ErrorIs(t, err, record.ErrNewer)
+	for _, newer := range []string{`{"evergrant":2,"grant":7}`, `{"evergrant":2,"grant":"g"}`, `{"evergrant":2}`} {
+		r, err := record.Decode([]byte(newer))
+		require.ErrorIs(t, err, record.ErrNewer, newer)
+		require.Nil(t, r)
+	}
 }
 
 func TestNullIsNoAccess(t *testing.T) {
@@ -108,6 +113,57 @@ func TestCloneSharesNothingThatChanges(t *testing.T) {
 	c := r.Clone()
 	c.Lease.Beat, c.Access[""], c.Scopes[0], c.Extra["tenant"] = 99, nil, "z", nil
 	require.Equal(t, full(), r)
+}
+
+// A refresh token that may be spent is so from the first time on, whoever has taken leases since.
+func TestALeaseThatWasNotGivenBackIsRemembered(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := &record.Record{Grant: "g", Leases: 1}
+	r = r.WithLease(record.Lease{Owner: "a", Since: at})
+	require.Zero(t, r.Unanswered)
+	require.EqualValues(t, 2, r.Leases)
+	r = r.WithLease(record.Lease{Owner: "b", Since: at.Add(time.Hour)})
+	require.Equal(t, at, r.Unanswered)
+	r = r.WithLease(record.Lease{Owner: "c", Since: at.Add(2 * time.Hour)})
+	require.Equal(t, at, r.Unanswered)
+	require.Equal(t, "c", r.Lease.Owner)
+}
+
+func TestGoodTokens(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, c := range map[string]struct {
+		access *record.Access
+		good   bool
+	}{
+		"none":            {nil, false},
+		"an empty one":    {&record.Access{}, false},
+		"without an end":  {&record.Access{Token: "AT"}, true},
+		"before its end":  {&record.Access{Token: "AT", Expiry: at.Add(1)}, true},
+		"at its end":      {&record.Access{Token: "AT", Expiry: at}, false},
+		"empty, with one": {&record.Access{Expiry: at.Add(1)}, false},
+	} {
+		require.Equal(t, c.good, c.access.IsGood(at), name)
+	}
+}
+
+// What a server says last of its refresh tokens counts, and what cannot be does not.
+func TestRefreshExpiry(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	says := func(seconds string) map[string]json.RawMessage {
+		return map[string]json.RawMessage{"refresh_expires_in": json.RawMessage(seconds)}
+	}
+	for range 20 { // a map's order
+		r := &record.Record{RefreshToken: "RT", Extra: says("60"), Access: map[string]*record.Access{
+			"": {Issued: at}, "a": {Issued: at.Add(time.Hour), Extra: says("120")}, "b": {Issued: at.Add(time.Minute), Extra: says("7200")},
+		}}
+		require.Equal(t, at.Add(time.Hour+2*time.Minute), r.RefreshExpiry())
+	}
+	for seconds, want := range map[string]time.Time{
+		"60": at.Add(time.Minute), "0": {}, "-1": {}, `"60"`: {}, "null": {}, "1e400": {}, "9223372036854775807": {}, "3153600000": {},
+	} {
+		r := &record.Record{Extra: says(seconds), Access: map[string]*record.Access{"": {Issued: at}}}
+		require.Equal(t, want, r.RefreshExpiry(), seconds)
+	}
 }
 
 // Shows R6750-5.3-1.

@@ -72,12 +72,13 @@ func TestNewRefuses(t *testing.T) {
 		dir     string
 		options file.Options
 	}{
-		"neither":   {"d", file.Options{}},
-		"both":      {"d", file.Options{Key: key, Plaintext: true}},
-		"no folder": {"", file.Options{Key: key}},
-		"no key":    {"d", file.Options{Key: seal.RawKey(nil)}},
-		"short key": {"d", file.Options{Key: seal.RawKey(sealing[:16])}},
-		"long key":  {"d", file.Options{Key: seal.RawKey(append(sealing, 0))}},
+		"neither":        {"d", file.Options{}},
+		"both":           {"d", file.Options{Key: key, Plaintext: true}},
+		"both, in a way": {"d", file.Options{Former: []seal.KeySource{key}, Plaintext: true}},
+		"no folder":      {"", file.Options{Key: key}},
+		"no key":         {"d", file.Options{Key: seal.RawKey(nil)}},
+		"short key":      {"d", file.Options{Key: seal.RawKey(sealing[:16])}},
+		"long key":       {"d", file.Options{Key: seal.RawKey(append(sealing, 0))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := file.New(c.dir, c.options)

@@ -169,6 +169,23 @@ func TestSourceThatFailsKeepsNoOtherFromOpening(t *testing.T) {
 	require.ErrorIs(t, err, locked.err)
 }
 
+// What these errors mean of a grant they do not mean of a key: whoever is told that there is no grant forgets a login.
+func TestASourcesErrorIsNotAGrants(t *testing.T) {
+	data := sealed(t, box(t, seal.RawKey(first)), "v")
+	for _, cause := range []error{tokenstore.ErrNotFound, fmt.Errorf("vault: %w", tokenstore.ErrNotFound), tokenstore.ErrConflict} {
+		b := box(t, &source{err: cause})
+		_, sealing := b.Seal(t.Context(), []byte("v"))
+		_, opening := b.Open(t.Context(), data)
+		_, _, resealing := b.Reseal(t.Context(), data)
+		for _, err := range []error{sealing, opening, resealing, b.MakeKey(t.Context()), b.Probe(t.Context())} {
+			require.Error(t, err)
+			require.NotErrorIs(t, err, tokenstore.ErrNotFound)
+			require.NotErrorIs(t, err, tokenstore.ErrConflict)
+			require.ErrorContains(t, err, cause.Error())
+		}
+	}
+}
+
 func TestMakeKey(t *testing.T) {
 	s := &source{made: first}
 	b := box(t, s)

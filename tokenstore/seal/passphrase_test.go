@@ -89,6 +89,27 @@ func TestPassphraseIsChanged(t *testing.T) {
 	requireOpens(t, box(t, seal.Passphrase(filepath.Join(dir, "salt-2"), "new words")), resealed, "v")
 }
 
+// Form 1 of the file is for ever: with a lower cost passphrases would be found, and with any other nothing would open.
+func TestTheKeyOfAPassphraseIsStable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "salt")
+	require.NoError(t, os.WriteFile(path, []byte("evergrant passphrase 1\nsalt 000102030405060708090a0b0c0d0e0f\nkey 53368f6b1758fbf0\n"), 0o600))
+	key, err := seal.Passphrase(path, "correct horse battery staple").Key(t.Context(), false)
+	require.NoError(t, err)
+	require.Equal(t, "853b272a44db1421c02962669a55eb0994f3cab385ed1c4c79253eee19bab49e", fmt.Sprintf("%x", key))
+}
+
+// The salt that lies there counts, also for who has known another one: out of a backup, say.
+func TestAnotherSalt(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "salt"), filepath.Join(dir, "other")
+	one, two := seal.Passphrase(path, words), seal.Passphrase(other, words)
+	require.NoError(t, box(t, one).MakeKey(t.Context()))
+	require.NoError(t, box(t, two).MakeKey(t.Context()))
+	data := sealed(t, box(t, two), "v")
+	require.NoError(t, os.Rename(other, path))
+	requireOpens(t, box(t, one), data, "v")
+}
+
 // A key whose salt has gone is lost when the process ends, so it seals nothing more.
 func TestSaltThatIsGone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "salt")

@@ -1,9 +1,11 @@
 package durable_test
 
 import (
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,6 +34,32 @@ func TestWrite(t *testing.T) {
 	require.NoError(t, os.WriteFile(path+durable.Suffix, []byte("half"), 0o600))
 	require.NoError(t, durable.Write(t.Context(), path, []byte("fourth"), false))
 	requireContent(t, path, "fourth")
+}
+
+// What lies where the temporary file is to be made is replaced, not written to: it may be open to others, or a link.
+func TestWhatALeftoverIsDoesNotMatter(t *testing.T) {
+	dir := t.TempDir()
+	path, elsewhere := filepath.Join(dir, "f"), filepath.Join(t.TempDir(), "elsewhere")
+	require.NoError(t, os.WriteFile(elsewhere, []byte("mine"), 0o600))
+	require.NoError(t, os.WriteFile(path+durable.Suffix, []byte("half of a longer one"), 0o666))
+	open, err := os.Open(path + durable.Suffix)
+	require.NoError(t, err)
+	defer open.Close()
+	if runtime.GOOS != "windows" { // where what is open is not removed
+		require.NoError(t, durable.Write(t.Context(), path, []byte("first"), true))
+		requireContent(t, path, "first")
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.EqualValues(t, 0o600, info.Mode())
+		seen, err := io.ReadAll(open)
+		require.NoError(t, err)
+		require.Equal(t, "half of a longer one", string(seen), "who has it open reads along")
+	}
+	if os.Symlink(elsewhere, path+durable.Suffix) == nil {
+		require.NoError(t, durable.Write(t.Context(), path, []byte("second"), false))
+		requireContent(t, path, "second")
+		requireContent(t, elsewhere, "mine")
+	}
 }
 
 // A disk that cannot be looked at is no sign of another writer.
