@@ -21,6 +21,7 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/tokenstore"
+	"github.com/evergrant/evergrant/transport"
 )
 
 // selfSigned makes a certificate that no authority has signed.
@@ -175,6 +176,23 @@ func TestMutualTLS(t *testing.T) {
 			require.NotContains(t, form, "client_secret")
 		}
 	})
+}
+
+// TestTheCertificateIsTheClientsAlone: a program's own transport goes on without it.
+func TestTheCertificateIsTheClientsAlone(t *testing.T) {
+	certificate := selfSigned(t, "first")
+	own, authServer := &http.Transport{}, &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}}
+	s := open(t, client.Config{
+		Issuer: "https://as.example", ClientID: "app", ClientCertificate: &certificate, AuthServerClient: &http.Client{Transport: authServer},
+	}).Session("alice")
+	hc := s.Wrap(&http.Client{Transport: own})
+	defer hc.CloseIdleConnections()
+	for _, theirs := range []*http.Transport{own, authServer, http.DefaultTransport.(*http.Transport)} {
+		require.True(t, theirs.TLSClientConfig == nil || theirs.TLSClientConfig.GetClientCertificate == nil)
+	}
+	presenting := hc.Transport.(*transport.Transport).Base.(*http.Transport)
+	require.NotNil(t, presenting.TLSClientConfig.GetClientCertificate)
+	require.True(t, presenting.ForceAttemptHTTP2, "what is offered can be spoken")
 }
 
 // TestEveryAliasIsUsed by who has a certificate: the endpoints beside them refuse every request, for want of one.

@@ -345,6 +345,19 @@ func TestR7523_3_6(t *testing.T) {
 	})
 }
 
+// A platform that has no assertion gives an error, or nothing: the client is not shown without one.
+func TestNothingIsSentWithoutAnAssertion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk("private_key_jwt")
+		s := open(t, d.config(func(c *client.Config) {
+			c.ClientAssertion, c.Grant = func(context.Context) (string, error) { return "", nil }, client.ClientCredentials{}
+		})).Session("")
+		_, err := s.Token(t.Context())
+		require.Error(t, err)
+		require.Empty(t, d.letters())
+	})
+}
+
 // Shows R7523-3.2-1, R6749-5.2-1.
 func TestARefusedAssertionCostsNoGrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -54,6 +55,26 @@ func TestNewNamesTheFieldThatCannotBeRight(t *testing.T) {
 			require.Equal(t, row.field, e.Field)
 			require.NotEmpty(t, e.Reason)
 		})
+	}
+}
+
+// A Config shows no password that somebody has written into an address, be it one that New refuses.
+func TestAConfigShowsNoCredentials_I10(t *testing.T) {
+	for _, address := range []string{"https://user:pa55word@as.example", "https://user:pa55word@as.example/%zz", "https://user:pa55word@as.example:port/"} {
+		for name, config := range map[string]client.Config{
+			"issuer":   {Issuer: address, ClientID: "app"},
+			"token":    {Endpoint: oauth2.Endpoint{TokenURL: address}, ClientID: "app"},
+			"resource": {Resource: address},
+			"both":     {Resource: "https://api.example", Issuer: address, ClientID: "app"},
+		} {
+			text, err := json.Marshal(config)
+			require.NoError(t, err)
+			_, refused := client.New(config)
+			require.Error(t, refused)
+			for _, shown := range []string{fmt.Sprintf("%v %+v %#v %s", config, config, config, config), string(text), config.LogValue().String(), refused.Error()} {
+				require.NotContains(t, shown, "pa55word", name)
+			}
+		}
 	}
 }
 

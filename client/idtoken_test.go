@@ -819,3 +819,44 @@ func TestAdoptWithAnIDToken(t *testing.T) {
 		require.Equal(t, []string{"id token refused", "login"}, p.kinds())
 	})
 }
+
+// The keys of an issuer are those that its metadata names now, not those of an address before.
+func TestKeysThatHaveMoved(t *testing.T) {
+	moved := func(f func(t *testing.T, p *provider, alice *client.Session)) func(t *testing.T) {
+		return func(t *testing.T) {
+			openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+				require.NoError(t, p.login(alice, client.AuthCode{}))
+				p.metadata["jwks_uri"] = "https://as.test/jwks?2"
+				p.public = []any{publicKey(t, newKey(t), "key 1")}
+				time.Sleep(6 * time.Minute)
+				f(t, p, alice)
+			}, func(c *client.Config) {
+				c.AuthServerClient = &http.Client{Transport: fleeting{c.AuthServerClient.Transport}}
+			})
+		}
+	}
+	t.Run("a login", moved(func(t *testing.T, p *provider, alice *client.Session) {
+		require.ErrorIs(t, p.login(alice, client.AuthCode{}), client.ErrIDToken)
+	}))
+	t.Run("a refresh that cannot have them", moved(func(t *testing.T, p *provider, alice *client.Session) {
+		p.faults = []int{503, 503, 503, 503, 503, 503}
+		p.says(p.with(map[string]any{"name": "Mallory"}))
+		_, err := alice.Renew(t.Context(), nil)
+		require.NoError(t, err)
+		var claims struct{ Name string }
+		require.NoError(t, alice.Claims(t.Context(), &claims))
+		require.Empty(t, claims.Name)
+		require.Contains(t, p.kinds(), "id token refused")
+	}))
+}
+
+// fleeting has its answers say that they hold for five minutes.
+type fleeting struct{ next http.RoundTripper }
+
+func (f fleeting) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := f.next.RoundTrip(req)
+	if err == nil && resp.Header != nil {
+		resp.Header.Set("Cache-Control", "max-age=300")
+	}
+	return resp, err
+}

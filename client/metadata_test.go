@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -316,4 +317,120 @@ func TestChangedIssuerNeverGetsAStoredRefreshToken(t *testing.T) {
 	})
 	require.NotEmpty(t, token(t, s))
 	require.Equal(t, []string{"https://as.test/token"}, one.posts)
+}
+
+// between lets a test say what is answered in the place of next, if anything.
+type between struct {
+	next   http.RoundTripper
+	answer func(*http.Request) (*http.Response, error) // nil, nil: what next answers
+}
+
+func (b between) RoundTrip(req *http.Request) (*http.Response, error) {
+	if resp, err := b.answer(req); resp != nil || err != nil {
+		return resp, err
+	}
+	return b.next.RoundTrip(req)
+}
+
+// Who gives up while the issuer is asked gives up for himself alone.
+func TestAnAbandonedQuestionIsNobodyElsesFailure_I4(t *testing.T) {
+	asked := 0
+	first := func(req *http.Request) (*http.Response, error) {
+		if !strings.Contains(req.URL.Path, "/.well-known/") {
+			return nil, nil
+		}
+		if asked++; asked > 1 {
+			return nil, nil
+		}
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}
+	openID(t, func(t *testing.T, _ *provider, alice *client.Session) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun, ended := make(chan bool), make(chan error)
+		go func() {
+			close(begun)
+			_, err := alice.Start(ctx, client.AuthCode{})
+			ended <- err
+		}()
+		<-begun
+		synctest.Wait()
+		start := time.Now()
+		_, err := alice.Start(t.Context(), client.AuthCode{})
+		require.NoError(t, err)
+		require.Equal(t, time.Second, time.Since(start))
+		require.ErrorIs(t, <-ended, context.DeadlineExceeded)
+	}, func(c *client.Config) {
+		c.AuthServerClient = &http.Client{Transport: between{c.AuthServerClient.Transport, first}}
+	})
+}
+
+// An issuer whose document has gone keeps what it has promised: with a token endpoint in the Config, too.
+func TestAPromiseOutlastsTheDocument(t *testing.T) {
+	gone := false
+	openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+		p.metadata["authorization_response_iss_parameter_supported"] = true
+		begin := func() url.Values {
+			pending, err := alice.Start(t.Context(), client.AuthCode{})
+			require.NoError(t, err)
+			require.ErrorIs(t, alice.Finish(t.Context(), pending, url.Values{"code": {"c"}, "state": {asks(t, pending).Get("state")}}), client.ErrPending)
+			return asks(t, pending)
+		}
+		begin()
+		gone = true
+		time.Sleep(25 * time.Hour)
+		begin()
+		require.Zero(t, p.count("/token"))
+	}, func(c *client.Config) {
+		c.Endpoint.AuthURL, c.Endpoint.TokenURL = "https://as.test/authorize", "https://as.test/token"
+		c.AuthServerClient = &http.Client{Transport: between{c.AuthServerClient.Transport, func(req *http.Request) (*http.Response, error) {
+			if gone && strings.Contains(req.URL.Path, "/.well-known/") {
+				return answer(http.StatusNotFound, nil, ""), nil
+			}
+			return nil, nil
+		}}}
+	})
+}
+
+// asks are the parameters of a login's authorization request.
+func asks(t *testing.T, p *client.Pending) url.Values {
+	t.Helper()
+	address, err := url.Parse(p.URL)
+	require.NoError(t, err)
+	return address.Query()
+}
+
+// A server that hangs before the person is asked holds up nobody for ever, and nobody who has gone.
+func TestWhatComesBeforeALoginHasItsTime(t *testing.T) {
+	login := map[string]func(context.Context, *client.Session) error{
+		"/par": func(ctx context.Context, s *client.Session) error {
+			_, err := s.Start(ctx, client.AuthCode{})
+			return err
+		},
+		"/device": func(ctx context.Context, s *client.Session) error {
+			return s.Login(ctx, client.Device{Prompt: shown})
+		},
+	}
+	for path, begin := range login {
+		for name, limit := range map[string]time.Duration{"its own time": 30 * time.Second, "the caller's": 7 * time.Second} {
+			t.Run(path+"/"+name, func(t *testing.T) {
+				openID(t, func(t *testing.T, p *provider, alice *client.Session) {
+					p.metadata["pushed_authorization_request_endpoint"] = "https://as.test/par"
+					p.metadata["device_authorization_endpoint"] = "https://as.test/device"
+					ctx := context.Background()
+					if limit < 30*time.Second {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithTimeout(ctx, limit)
+						defer cancel()
+					}
+					begun := time.Now()
+					require.ErrorIs(t, begin(ctx, alice), context.DeadlineExceeded)
+					require.Equal(t, limit, time.Since(begun))
+				}, func(c *client.Config) {
+					c.AuthServerClient = &http.Client{Transport: mute{c.AuthServerClient.Transport, []string{path}}}
+				})
+			})
+		}
+	}
 }

@@ -110,3 +110,28 @@ func TestAnAPIThatRejectsEveryTokenCausesFewRenewals(t *testing.T) {
 		})
 	}
 }
+
+// A server that says for how long it is away is not asked before, whoever wants a token meanwhile.
+func TestAServerThatIsAwayIsNotAskedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk()
+		away := true
+		d.busyFor, d.answer = "600", func(int, url.Values) (int, string) {
+			if away {
+				return http.StatusServiceUnavailable, ""
+			}
+			return 0, ""
+		}
+		s := d.session(t, nil)
+		begun := time.Now()
+		for time.Since(begun) < 9*time.Minute {
+			_, err := s.Token(t.Context())
+			require.Error(t, err)
+			time.Sleep(10 * time.Second)
+		}
+		require.Len(t, d.letters(), 1)
+		away = false
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, "AT2", token(t, s))
+	})
+}

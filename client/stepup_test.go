@@ -526,6 +526,26 @@ func TestStepUpByTheProgram(t *testing.T) {
 	})
 }
 
+// That the scopes are there does not make a login better: who wants both is asked for.
+func TestStepUpForScopesThatAreGrantedAndABetterLogin(t *testing.T) {
+	climbing(t, func(t *testing.T, c *climb) {
+		c.Change(func() { c.Policy.Claims = map[string]any{"acr": "gold", "auth_time": time.Now().Unix()} })
+		old, err := c.alice.Token(t.Context())
+		require.NoError(t, err)
+		_, err = c.alice.Renew(t.Context(), old)
+		require.NoError(t, err)
+		for asked, params := range []map[string]string{
+			{"error": "insufficient_scope", "scope": "read"},
+			{"error": "insufficient_user_authentication", "scope": "read", "acr_values": "gold"},
+		} {
+			fresh, err := c.alice.StepUp(t.Context(), old, transport.Challenge{Scheme: "Bearer", Params: params})
+			require.NoError(t, err)
+			require.NotEqual(t, old.AccessToken, fresh.AccessToken)
+			require.Len(t, c.asked(), asked)
+		}
+	})
+}
+
 // A hook may use the session itself, and one that was narrowed wants no more.
 func TestStepUpsThatAreNotMade(t *testing.T) {
 	climbing(t, func(t *testing.T, c *climb) {

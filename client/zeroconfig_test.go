@@ -526,6 +526,29 @@ func TestIntrospectAsTheClientThatWasRegistered(t *testing.T) {
 	})
 }
 
+// TestRevokeAsTheClientThatWasRegistered: whatever the server wants at that endpoint, nothing else is known of the client.
+func TestRevokeAsTheClientThatWasRegistered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		u.server.Policy.Metadata = map[string]any{"revocation_endpoint_auth_methods_supported": []string{"client_secret_basic"}}
+		s := u.client(u.config()).Session("alice")
+		require.NoError(t, u.login(s))
+		registered := u.server.Registered()
+		u.seen = nil
+		require.NoError(t, s.Logout(t.Context()))
+		revoked := 0
+		for _, sent := range u.seen {
+			if !strings.HasSuffix(sent.URL.Path, "/revoke") {
+				continue
+			}
+			revoked++
+			require.Empty(t, sent.Header.Get("Authorization"))
+			require.Equal(t, registered, must(url.ParseQuery(string(sent.body)))["client_id"])
+		}
+		require.NotZero(t, revoked)
+	})
+}
+
 // TestTheNextServerHasAPath: what the one before has said is not taken for its word.
 func TestTheNextServerHasAPath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
