@@ -240,7 +240,7 @@ func TestProxiesAndTheGuard(t *testing.T) {
 		_, err = hc.Get("http://" + host + "/")
 		requireAddressError(t, err)
 	}
-	for _, host := range []string{"8.8.8.8", "1password.example", "127.0.0.1.example", "abc.de", "localhost.example"} {
+	for _, host := range []string{"8.8.8.8", "1password.example", "127.0.0.1.example", "abc.de", "localhost.example", "public.example."} {
 		resp, err := hc.Get("http://" + host + "/")
 		require.NoError(t, err, host)
 		resp.Body.Close()

@@ -166,6 +166,19 @@ func requireNothingShown(t *testing.T, err error) {
 }
 
 // What is cut out leaves the rest: the server's words are worth showing.
+// TestMembersThatAreMixedUp_I10: a token in the place of its type is no less a secret.
+func TestMembersThatAreMixedUp_I10(t *testing.T) {
+	for _, body := range []string{
+		`{"access_token":"AT-SENTINEL","token_type":"AT-SENTINEL"}`,
+		`{"access_token":"AT","refresh_token":"RT-SENTINEL","token_type":"RT-SENTINEL"}`,
+		`{"access_token":"AT","id_token":"h.SENTINEL.s","token_type":"h.SENTINEL.s"}`,
+	} {
+		_, err := canned(200, nil, body).Token(t.Context(), endpoint, refresh("spent"), nil)
+		requireFailure(t, err, authserver.Misconfigured)
+		requireNothingShown(t, err)
+	}
+}
+
 func TestOnlySecretsAreCutOut(t *testing.T) {
 	for _, c := range []struct{ said, want string }{
 		{"the token RT1 was used already", "the token [redacted] was used already"},

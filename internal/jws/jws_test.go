@@ -201,6 +201,15 @@ func keySet(t *testing.T, keys ...jose.JSONWebKey) jws.KeySet {
 	return set
 }
 
+// Who publishes a private key or a secret has no key that a signature could be trusted for.
+func TestKeysThatAreNotPublicAreLeftOut(t *testing.T) {
+	ec := newEC(t, elliptic.P256())
+	set := keySet(t, jose.JSONWebKey{Key: ec}, jose.JSONWebKey{Key: newRSA(t, 2048)}, jose.JSONWebKey{Key: newEd(t)},
+		jose.JSONWebKey{Key: []byte("a secret of more than 32 octets, which all can read")})
+	require.Empty(t, set)
+	require.Len(t, keySet(t, jose.JSONWebKey{Key: ec}, jose.JSONWebKey{Key: ec.Public()}), 1)
+}
+
 // RSA keys count from 2048 bits to 4096.
 func TestLengthsOfRSAKeys(t *testing.T) {
 	for bits, want := range map[int]int{2047: 0, 2048: 1, 4096: 1, 4097: 0, 16384: 0} {

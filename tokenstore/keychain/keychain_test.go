@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -431,4 +432,20 @@ func TestLockFolder(t *testing.T) {
 	_, err = over(t, newFake(), filepath.Join(blocked, "d")).Swap(t.Context(), "k", "", []byte("v"))
 	var pathError *os.PathError
 	require.ErrorAs(t, err, &pathError)
+}
+
+// Whoever could write to the folder could hold locks in a program's name.
+func TestTheFolderOfTheLocksIsThePersonsOwn(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("its modes say nothing")
+	}
+	above := filepath.Join(t.TempDir(), "above")
+	s := over(t, newFake(), filepath.Join(above, "d"))
+	_, err := s.Swap(t.Context(), "k", "", []byte("v"))
+	require.NoError(t, err)
+	for _, dir := range []string{above, filepath.Join(above, "d")} {
+		info, err := os.Stat(dir)
+		require.NoError(t, err)
+		require.EqualValues(t, 0o700, info.Mode().Perm(), dir)
+	}
 }
