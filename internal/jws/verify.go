@@ -35,7 +35,7 @@ func ParseKeySet(data []byte) (KeySet, error) {
 	var set KeySet
 	for _, raw := range document.Keys {
 		var key jose.JSONWebKey
-		if key.UnmarshalJSON(raw) != nil || !key.IsPublic() || key.Use != "" && key.Use != "sig" {
+		if key.UnmarshalJSON(raw) != nil || key.Use != "" && key.Use != "sig" {
 			continue
 		}
 		if _, err := algorithmsOf(key.Key); err == nil {
