@@ -206,6 +206,16 @@ func TestProfileOfTheCallback(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "42", got.Extra("realmId"))
 	})
+	t.Run("what the server says itself goes before what a browser has brought", func(t *testing.T) {
+		o := newOdd(t).at(oddToken, 200, `{"access_token":"AT1","token_type":"Bearer","realmId":"7"}`)
+		s := o.session(p, client.Config{})
+		pending, query := begin(t, s, nil)
+		require.NoError(t, s.Finish(t.Context(), pending, callback(query, url.Values{"code": {"own"}})))
+		require.Equal(t, "own", o.last(oddToken).form.Get("code"))
+		got, err := s.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "7", got.Extra("realmId"))
+	})
 	for name, more := range map[string]url.Values{
 		"another issuer": {"iss": {"https://evil.example"}},
 		"two codes":      {"spapi_oauth_code": {"C", "D"}},
@@ -436,6 +446,8 @@ func TestProfileOfAPIs(t *testing.T) {
 		"https://dev.example/":            {},
 		"https://files.example/":          {},
 		"https://evilfiles.example/":      {},
+		"https://evilapi.example/":        {},
+		"https://evil.api.example/":       {},
 		"https://api.example.evil.org/":   {},
 		"https://api.example:8443/":       {},
 		"http://api.example/":             {},
@@ -449,6 +461,47 @@ func TestProfileOfAPIs(t *testing.T) {
 	}
 	require.Equal(t, sent, reach(t, client.Config{Origins: []string{"https://other.example"}}, "https://other.example/"), "the Config's own")
 	require.Empty(t, reach(t, client.Config{Origins: []string{"https://other.example"}}, "https://api.example/"))
+}
+
+// TestHostsOfAProfileThatLacksAValue: to name some of the hosts only would keep tokens from the rest.
+func TestHostsOfAProfileThatLacksAValue(t *testing.T) {
+	p := profiles.Provider{
+		Variables: []profiles.Variable{{Name: "region", Pattern: "[a-z]+"}},
+		API:       profiles.API{Hosts: []string{"api.example", "{region}.files.example"}},
+	}
+	for _, address := range []string{"https://api.example/", "https://eu.files.example/", "https://other.example/"} {
+		o := newOdd(t).at(oddToken, 200, plainAnswer).at(address, 200, "{}")
+		s := o.session(p, client.Config{})
+		o.login(s)
+		resp, err := s.Wrap(&http.Client{Transport: o}).Get(address)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, "Bearer AT1", o.last(address).header.Get("Authorization"), address)
+	}
+}
+
+// TestAClientHasItsProfileForItself: a program that goes on with its own changes nothing.
+func TestAClientHasItsProfileForItself(t *testing.T) {
+	p := &profiles.Provider{
+		Endpoint:      oauth2.Endpoint{AuthURL: oddAuth, TokenURL: oddToken},
+		Authorization: profiles.Authorization{Params: map[string]string{"owner": "user"}, Keep: []string{"realmId"}},
+		Request:       profiles.Request{CodeParams: map[string]string{"expiring": "1"}, Header: map[string]string{"Accept": "text/json"}},
+	}
+	o := newOdd(t).at(oddToken, 200, plainAnswer)
+	s := open(t, client.Config{
+		Provider: p, ClientID: "app", RedirectURL: "https://app.example/cb", AuthServerClient: &http.Client{Transport: o},
+	}).Session("")
+	p.Authorization.Params["owner"], p.Authorization.Keep[0] = "mallory", "other"
+	p.Request.CodeParams["expiring"], p.Request.Header["Accept"] = "0", "other"
+	pending, query := begin(t, s, nil)
+	require.Equal(t, "user", query.Get("owner"))
+	require.NoError(t, s.Finish(t.Context(), pending, url.Values{"state": query["state"], "code": {"C"}, "realmId": {"42"}, "other": {"x"}}))
+	require.Equal(t, "1", o.last(oddToken).form.Get("expiring"))
+	require.Equal(t, "text/json", o.last(oddToken).header.Get("Accept"))
+	got, err := s.Token(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "42", got.Extra("realmId"))
+	require.Nil(t, got.Extra("other"))
 }
 
 // A request without an address is for the base to refuse, as net/http does.
@@ -614,6 +667,11 @@ func TestVariablesOfAProfile(t *testing.T) {
 	p, _ = begin(t, c.Session(""), nil)
 	require.True(t, strings.HasPrefix(p.URL, "https://acme.shops.eu/authorize?"), p.URL)
 
+	choice := *shop
+	choice.Variables = []profiles.Variable{{Name: "shop", Pattern: "acme|emca"}, {Name: "zone", Pattern: "com"}}
+	_, err = with(choice.With("shop", "emca").With("zone", "com"))
+	require.NoError(t, err)
+
 	unusable := *shop
 	unusable.Variables = []profiles.Variable{{Name: "shop", Pattern: "("}}
 	unknown := *shop
@@ -621,6 +679,8 @@ func TestVariablesOfAProfile(t *testing.T) {
 	for name, p := range map[string]*profiles.Provider{
 		"a value is missing":               shop,
 		"another host":                     shop.With("shop", "evil.com/"),
+		"a choice and more":                choice.With("shop", "acme.evil.com/").With("zone", "com"),
+		"more and a choice":                choice.With("shop", "evil.com/emca").With("zone", "com"),
 		"a fragment":                       shop.With("shop", "a.b#"),
 		"a user":                           shop.With("shop", "x@evil"),
 		"a line":                           shop.With("shop", "acme\n"),

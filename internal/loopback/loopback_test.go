@@ -324,6 +324,30 @@ func TestFirstOutcomeHolds(t *testing.T) {
 	require.Contains(t, browse(t, get(t, b.callback())).body, "You are logged in")
 }
 
+func TestLongCodesAreCut(t *testing.T) {
+	t.Parallel()
+	b := begin(t, "")
+	b.Fail(strings.Repeat("x", 1000) + "\r\n\"\\<é>")
+	body := browse(t, get(t, b.callback())).body
+	require.Contains(t, body, strings.Repeat("x", 64))
+	require.NotContains(t, body, strings.Repeat("x", 65))
+}
+
+// TestASlowFormLosesItsSlot: who begins a form and does not go on keeps nobody else out.
+func TestASlowFormLosesItsSlot(t *testing.T) {
+	t.Parallel()
+	b := begin(t, "")
+	u := get(t, b.RedirectURL()).URL
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", u.Host)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nstate=", u.Path, u.Host)
+	require.NoError(t, err)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(9*time.Second)))
+	_, err = io.ReadAll(conn)
+	require.NoError(t, err, "it was answered, or closed, within the listener's patience")
+}
+
 // Shows R6749-3.1.2.5-1, R6749-10.14-1, R6750-5.3-5, R9700-2.1-1, R9700-4.2.4-1, O21-7.12-1.
 func TestPage(t *testing.T) {
 	t.Parallel()
@@ -480,6 +504,11 @@ func TestListen(t *testing.T) {
 			require.NoError(t, err)
 			_, err = loopback.Listen("http://localhost:" + port + "/callback")
 			require.Error(t, err, "somebody else would be sent the code")
+			other := map[string]string{"127.0.0.1": "::1", "::1": "127.0.0.1"}[address]
+			needs(t, other)
+			again, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(other, port))
+			require.NoError(t, err, "nothing stays open")
+			require.NoError(t, again.Close())
 		})
 	}
 	t.Run("on the loopback interface only", func(t *testing.T) {
