@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"testing"
 
@@ -158,6 +159,25 @@ func TestNewCopiesItsConfig(t *testing.T) {
 	require.Equal(t, "AT1", token(t, c.Session("")))
 	require.Equal(t, "read write", s.forms[0].Get("scope"))
 	require.Equal(t, "a", s.forms[0].Get("audience"))
+}
+
+// Where tokens may go is said to New.
+func TestNewCopiesTheOrigins_I7(t *testing.T) {
+	d := newDesk()
+	origins := []string{"https://api.test"}
+	s := d.session(t, func(c *client.Config) { c.Origins = origins })
+	origins[0] = "https://evil.test"
+	for address, want := range map[string]string{"https://api.test/": "Bearer AT1", "https://evil.test/": ""} {
+		var got string
+		base := between{nil, func(req *http.Request) (*http.Response, error) {
+			got = req.Header.Get("Authorization")
+			return answer(http.StatusOK, nil, ""), nil
+		}}
+		resp, err := s.Wrap(&http.Client{Transport: base}).Get(address)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, want, got, address)
+	}
 }
 
 func TestFromOAuth2(t *testing.T) {

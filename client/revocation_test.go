@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/evergrant/evergrant/client"
+	"github.com/evergrant/evergrant/tokenstore"
 )
 
 // leaving runs f in a bubble with a session that has a refresh token and two access tokens, of which one has ended, and
@@ -63,6 +65,31 @@ func TestLogoutRevokesTheRefreshTokenAndThenTheAccessToken(t *testing.T) {
 		_, err = s.Resource("https://files.test").Token(t.Context())
 		require.ErrorIs(t, err, client.ErrLoginRequired)
 		require.Len(t, d.letters(), sent)
+	})
+}
+
+// TestLogoutRevokesWhatAnotherProcessHasRenewedMeanwhile: the refresh token that was read has been spent by then.
+func TestLogoutRevokesWhatAnotherProcessHasRenewedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, store := newDesk(), newFaulty()
+		d.answer = func(n int, form url.Values) (int, string) {
+			if !form.Has("grant_type") {
+				return yes(n, form)
+			}
+			return 200, fmt.Sprintf(`{"access_token":"AT%d","token_type":"Bearer","expires_in":3600,"refresh_token":"RT%d"}`, n, n)
+		}
+		over := func(c *client.Config) { c.Store = store }
+		s, other := d.session(t, over), open(t, d.config(over)).Session("alice")
+		store.set(func(_ int, apply func() (tokenstore.Version, error)) (tokenstore.Version, error) {
+			store.set(nil)
+			_, err := other.Renew(t.Context(), nil)
+			require.NoError(t, err)
+			return apply()
+		})
+		require.NoError(t, s.Logout(t.Context()))
+		require.Contains(t, d.revocations(), "refresh_token RT2")
+		_, err := other.Renew(t.Context(), nil)
+		require.ErrorIs(t, err, client.ErrLoginRequired)
 	})
 }
 

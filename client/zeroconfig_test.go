@@ -507,6 +507,66 @@ func TestAnotherServerIsNotShownATokenToIntrospect(t *testing.T) {
 	})
 }
 
+// TestWhatAResourceWantsIsSaidBeforeTheLogin: the person is not troubled for tokens that it does not take.
+func TestWhatAResourceWantsIsSaidBeforeTheLogin(t *testing.T) {
+	for member, c := range map[string]struct {
+		value any
+		field string
+	}{
+		"dpop_bound_access_tokens_required":          {true, "Config.DPoP"},
+		"tls_client_certificate_bound_access_tokens": {true, "Config.ClientCertificate"},
+		"bearer_methods_supported":                   {[]string{"body"}, "Authorization"},
+	} {
+		t.Run(member, func(t *testing.T) {
+			u := newUnknown(t)
+			u.serve("tools.test", map[string]http.HandlerFunc{wellKnown: document(map[string]any{
+				"resource": "https://tools.test", "authorization_servers": []string{u.server.Issuer}, member: c.value,
+			})})
+			config := u.config()
+			config.Resource = "https://tools.test"
+			_, err := u.client(config).Session("").Start(t.Context(), client.AuthCode{})
+			require.ErrorContains(t, err, c.field)
+			require.Empty(t, u.server.Registered())
+		})
+	}
+}
+
+// TestAResourceIsAskedWithTheCertificate, as its metadata and the authorization server are.
+func TestAResourceIsAskedWithTheCertificate(t *testing.T) {
+	var names []string
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		names = append(names, r.TLS.PeerCertificates[0].Subject.CommonName)
+		http.NotFound(w, r)
+	}))
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	server.StartTLS()
+	defer server.Close()
+	certificate := selfSigned(t, "first")
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	c := open(t, client.Config{
+		Resource: server.URL, LocalNetwork: true, RedirectURL: appCallback, ClientCertificate: &certificate,
+		AuthServerClient: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}},
+	})
+	_, err := c.Session("").Start(t.Context(), client.AuthCode{})
+	require.Error(t, err, "it says nothing of itself")
+	require.NotEmpty(t, names)
+	require.Equal(t, []string{"first"}, slices.Compact(names))
+}
+
+// TestARegistrationHasItsTime: a server that does not answer holds up nobody for ever.
+func TestARegistrationHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnknown(t)
+		config := u.config()
+		config.AuthServerClient = &http.Client{Transport: mute{u, []string{"/register"}}}
+		begun := time.Now()
+		_, err := u.client(config).Session("").Start(context.Background(), client.AuthCode{})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 30*time.Second, time.Since(begun))
+	})
+}
+
 // TestIntrospectAsTheClientThatWasRegistered: no other is known to the server.
 func TestIntrospectAsTheClientThatWasRegistered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -651,6 +711,7 @@ func TestConfigOfAResource(t *testing.T) {
 		"this machine":           {func(c *client.Config) { c.Resource, c.LocalNetwork = "https://localhost", false }, "Config.Resource"},
 		"an endpoint":            {func(c *client.Config) { c.Endpoint.TokenURL = "https://as.test/token" }, "Config.Endpoint.TokenURL"},
 		"a secret of nobody":     {func(c *client.Config) { c.ClientSecret = "x" }, "Config.ClientSecret"},
+		"a key of nobody":        {func(c *client.Config) { c.ClientKey = &client.Key{Signer: newKey(t)} }, "Config.ClientKey"},
 		"a grant of nobody":      {func(c *client.Config) { c.Grant = client.ClientCredentials{} }, "Config.ClientID"},
 		"an unguarded transport": {func(c *client.Config) { c.LocalNetwork = false }, "Config.AuthServerClient"},
 	} {
