@@ -355,6 +355,7 @@ func TestIDTokensThatAreRefused(t *testing.T) {
 		{name: "OIDC-2-3 x5u", spoil: signed(other, "x5u", "https://evil.test/x5u")},
 		{name: "OIDC-3.1.3.7-10 another nonce", spoil: change("nonce", "other")},
 		{name: "OIDC-3.1.3.7-10 no nonce", spoil: change("nonce", nil)},
+		{name: "a nonce that nobody has sent", set: []func(*client.Config){func(c *client.Config) { c.Scopes = nil }}, spoil: change("nonce", "other")},
 		{name: "OIDC-3.1.3.3-1", spoil: func(p *provider) { p.idToken = func(map[string]any) string { return "" } }},
 		{name: "OIDC-3.1.3.7-2", spoil: change("iss", "https://evil.test")},
 		{name: "OIDC-3.1.3.7-2 a slash", spoil: change("iss", "https://as.test/")},

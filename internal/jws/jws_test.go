@@ -351,6 +351,24 @@ func TestASignerWithoutASignature(t *testing.T) {
 	}
 }
 
+// R and S have a fixed length in a JWS (RFC 7518 §3.4), however small they are.
+func TestSmallNumbersKeepTheirPlace(t *testing.T) {
+	for algorithm, c := range map[string]struct {
+		curve elliptic.Curve
+		size  int
+	}{"ES256": {elliptic.P256(), 32}, "ES384": {elliptic.P384(), 48}, "ES512": {elliptic.P521(), 66}} {
+		key, err := jws.NewKey(service{Signer: newEC(t, c.curve), answer: []byte{0x30, 7, 2, 1, 5, 2, 2, 1, 7}}, "")
+		require.NoError(t, err)
+		signed, err := key.Sign(jws.Header{Algorithm: algorithm}, struct{}{})
+		require.NoError(t, err)
+		signature, err := base64.RawURLEncoding.DecodeString(signed[strings.LastIndexByte(signed, '.')+1:])
+		require.NoError(t, err)
+		want := make([]byte, 2*c.size)
+		want[c.size-1], want[2*c.size-2], want[2*c.size-1] = 5, 1, 7
+		require.Equal(t, want, signature, algorithm)
+	}
+}
+
 // tooLong is a pair of numbers, the first of 33 bytes.
 func tooLong() []byte {
 	number := append([]byte{2, 33, 1}, make([]byte, 32)...)
