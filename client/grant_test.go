@@ -70,6 +70,27 @@ func TestExtensionGrant(t *testing.T) {
 }
 
 // TestJWTBearer holds the request against RFC 7521 and RFC 7523.
+// What every token request says is not for a grant's own parameters, which come at any time, to say.
+func TestParametersThatAnExtensionGrantCannotSet(t *testing.T) {
+	for _, name := range []string{"grant_type", "scope", "client_id", "client_secret", "client_assertion", "client_assertion_type"} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk()
+			s := open(t, d.config(func(c *client.Config) {
+				c.Grant = client.ExtensionGrant{Type: "urn:example:grant", Params: func(context.Context) (url.Values, error) {
+					return url.Values{name: {"x"}}, nil
+				}}
+			})).Session("")
+			_, err := s.Token(t.Context())
+			requireConfigError(t, err, "ExtensionGrant.Params")
+			require.Empty(t, d.letters())
+		})
+	}
+	config := good()
+	config.Grant = client.ExtensionGrant{}
+	_, err := client.New(config)
+	requireConfigError(t, err, "ExtensionGrant.Type")
+}
+
 func TestJWTBearer(t *testing.T) {
 	key := newKey(t)
 	d := newDesk()

@@ -330,3 +330,21 @@ func TestDiscoveryKeepsRetryAfter(t *testing.T) {
 	require.Equal(t, 503, f.Status)
 	require.EqualValues(t, 9e9, f.RetryAfter)
 }
+
+// Only a server that has answered with nothing of use is taken for one without keys: whoever could keep its answer back would
+// have id tokens believed unsigned.
+func TestTroubleIsNoAnswer(t *testing.T) {
+	for status, want := range map[int]bool{200: true, 404: true, 403: true, 302: false, 429: false, 500: false, 503: false} {
+		s := newSite(t)
+		s.pages[openidPath] = page(status, "")
+		_, err := authserver.DiscoverOpenID(t.Context(), newHTTP(t), s.url)
+		failed, ok := errors.AsType[*authserver.DiscoveryError](err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, want, failed.IsAnswered(), status)
+	}
+	hc := authserver.NewHTTPClient(&http.Client{Transport: tripper(func(*http.Request) (*http.Response, error) { return nil, http.ErrServerClosed })})
+	_, err := authserver.DiscoverOpenID(t.Context(), hc, "https://as.example")
+	failed, ok := errors.AsType[*authserver.DiscoveryError](err)
+	require.True(t, ok)
+	require.False(t, failed.IsAnswered(), "no connection")
+}

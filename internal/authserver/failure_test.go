@@ -40,6 +40,7 @@ func TestOutcomes(t *testing.T) {
 		{"bad gateway", 502, "", authserver.MaybeProcessed, ""},
 		{"gateway timeout", 504, page, authserver.MaybeProcessed, ""},
 		{"a page under 200", 200, page, authserver.MaybeProcessed, ""},
+		{"another protocol", 101, "", authserver.MaybeProcessed, ""},
 		{"nothing under 200", 200, "", authserver.MaybeProcessed, ""},
 		{"garbage under 200", 200, "\x00\x01\x02", authserver.MaybeProcessed, ""},
 		{"an array under 200", 200, `[{"access_token":"AT"}]`, authserver.MaybeProcessed, ""},

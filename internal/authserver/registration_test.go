@@ -415,3 +415,17 @@ func TestClientIDDocuments_CIMD_3(t *testing.T) {
 		require.Equal(t, []string{"a"}, m.Scopes)
 	}
 }
+
+// Everybody can read a document: a client that it describes has no secret.
+func TestNoDocumentForASecret(t *testing.T) {
+	for method, want := range map[authserver.Method]bool{
+		"": true, authserver.MethodNone: true, authserver.MethodKeyJWT: true,
+		authserver.MethodBasic: false, authserver.MethodPost: false, authserver.MethodSecretJWT: false,
+	} {
+		p := native()
+		p.Method = method
+		text, err := p.Document("https://tool.example/client.json")
+		require.Equal(t, want, err == nil, "%s: %v", method, err)
+		require.Equal(t, want, text != nil, method)
+	}
+}

@@ -134,12 +134,13 @@ func TestDamagedSalt(t *testing.T) {
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	for name, damage := range map[string]func([]byte) []byte{
-		"empty":    func([]byte) []byte { return nil },
-		"cut":      func(d []byte) []byte { return d[:len(d)-2] },
-		"no salt":  func(d []byte) []byte { return bytes.Replace(d, []byte("salt "), []byte("sale "), 1) },
-		"no key":   func(d []byte) []byte { return bytes.Replace(d, []byte("key "), []byte("kex "), 1) },
-		"not hex":  func(d []byte) []byte { return bytes.Replace(d, []byte("salt "), []byte("salt x"), 1) },
-		"too long": func(d []byte) []byte { return append(d, 'x') },
+		"empty":      func([]byte) []byte { return nil },
+		"cut":        func(d []byte) []byte { return d[:len(d)-2] },
+		"no salt":    func(d []byte) []byte { return bytes.Replace(d, []byte("salt "), []byte("sale "), 1) },
+		"no key":     func(d []byte) []byte { return bytes.Replace(d, []byte("key "), []byte("kex "), 1) },
+		"not hex":    func(d []byte) []byte { return bytes.Replace(d, []byte("salt "), []byte("salt x"), 1) },
+		"too long":   func(d []byte) []byte { return append(d, 'x') },
+		"short salt": func(d []byte) []byte { return bytes.Replace(d, d[len("evergrant passphrase 1\nsalt "):][:2], nil, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			damaged := damage(bytes.Clone(text))

@@ -83,6 +83,15 @@ func TestRemove(t *testing.T) {
 	require.NoError(t, durable.Remove(t.Context(), path))
 }
 
+// Whoever logs out is told when the grant is still there.
+func TestRemoveSaysWhatStays(t *testing.T) {
+	for _, name := range []string{"f", "f" + durable.Suffix} {
+		dir := t.TempDir()
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, name, "in the way"), 0o700))
+		require.Error(t, durable.Remove(t.Context(), filepath.Join(dir, "f")), name)
+	}
+}
+
 func TestTry(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, durable.Try(t.Context(), filepath.Join(dir, "f"), []byte("v")))
