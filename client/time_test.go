@@ -11,6 +11,7 @@ import (
 
 	"github.com/evergrant/evergrant/client"
 	"github.com/evergrant/evergrant/client/clienttest"
+	"github.com/evergrant/evergrant/internal/record"
 	"github.com/evergrant/evergrant/tokenstore"
 )
 
@@ -329,4 +330,24 @@ func TestTokenThatEndsWithinTheFirstSecond(t *testing.T) {
 		require.NotEqual(t, first, token(t, daemon))
 		require.Len(t, s.Requests(), 2)
 	})
+}
+
+// A mark that holds for minutes does not hold for as long as some clock was ahead.
+func TestAMarkOfTheFutureHoldsNobodyUp(t *testing.T) {
+	for _, verdict := range []record.Verdict{record.Doubted, record.Presumed} {
+		for ahead, want := range map[time.Duration]bool{0: false, 24 * time.Hour: true, -24 * time.Hour: true} {
+			synctest.Test(t, func(t *testing.T) {
+				d, store := newDesk(), tokenstore.NewMemory()
+				data, err := (&record.Record{
+					Grant: "g", Generation: 1, Leases: 1, RefreshToken: "RT",
+					Mark: &record.Mark{Verdict: verdict, Code: "invalid_request", At: time.Now().Add(ahead)},
+				}).Encode()
+				require.NoError(t, err)
+				_, err = store.Swap(t.Context(), tokenstore.Key("https://as.test", "app/1", "alice"), "", data)
+				require.NoError(t, err)
+				_, err = open(t, d.config(func(c *client.Config) { c.Store = store })).Session("alice").Token(t.Context())
+				require.Equal(t, want, err == nil, "%s, %v: %v", verdict, ahead, err)
+			})
+		}
+	}
 }
