@@ -57,6 +57,8 @@ func TestSealed(t *testing.T) {
 		require.ErrorIs(t, load(t.Context(), s, "k"), tokenstore.ErrDamaged)
 		exec(update+`value = $1 WHERE key = $2`, []byte{}, []byte("k"))
 		require.ErrorIs(t, load(t.Context(), s, "k"), tokenstore.ErrDamaged)
+		exec(update+`sealed = false WHERE key = $1`, []byte("k"))
+		require.ErrorIs(t, load(t.Context(), clear, "k"), tokenstore.ErrDamaged, "nothing is no value")
 		requireValue(t, s, "other", "o")
 	})
 }
@@ -94,6 +96,8 @@ func TestResealGoesOnBesideBadRows(t *testing.T) {
 		}
 		lost, _ := open(sqlstore.Options{Key: key(3)})
 		put(t, lost, "d lost", "", "value")
+		clear, _ := open(sqlstore.Options{})
+		put(t, clear, "f in the clear", "", "value")
 		_, err := db.ExecContext(t.Context(), `UPDATE `+table(t.Name())+` SET version = $1 WHERE key = $2`, []byte("another"), []byte("b damaged"))
 		require.NoError(t, err)
 
@@ -104,6 +108,7 @@ func TestResealGoesOnBesideBadRows(t *testing.T) {
 		require.ErrorIs(t, err, seal.ErrWrongKey)
 		require.ErrorContains(t, err, "b damaged")
 		require.ErrorContains(t, err, "d lost")
+		require.NotContains(t, err.Error(), "f in the clear", "it has no seal to be replaced")
 		after, _ := open(sqlstore.Options{Key: key(2)})
 		for _, name := range []string{"a", "c", "e"} {
 			requireValue(t, after, name, "value of "+name)
